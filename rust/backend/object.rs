@@ -1,0 +1,502 @@
+//! Object stores through OpenDAL's services: it signs, names and parses; bytes go straight to slots.
+//!
+//! The raw service interface is used, not `Operator`: an `Operator` trims spaces and joins slashes,
+//! so that some keys could never be reached (docs/decisions/0001).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use opendal::raw::oio::{CopyDyn, DeleteDyn, ReadStreamDyn, WriteDyn};
+use opendal::raw::{
+    OpCopy, OpDelete, OpRead, OpStat, OpWrite, OpReader, ServiceDyn, Servicer,
+};
+use opendal::{BytesRange, Executor, HttpTransporter, Metadata, OperationContext, options};
+
+use super::s3::S3Requests;
+use super::s3::bulk::fits_xml;
+use super::{Answer, Backend, Body, Entry, Meta, Method, Opened, Pages, PartWriter, PutOptions};
+use super::ReadRange;
+use crate::credentials::Credentials;
+use crate::failure::{Failure, Kind, Result};
+use crate::http::{HttpClient, Transport, refused};
+use crate::memory::{Slot, View};
+use crate::retry::Policy;
+use crate::trail::{Ending, Head, Trail};
+
+pub struct ObjectStore {
+    service: Servicer,
+    client: HttpClient,
+    policy: Policy,
+    credentials: Credentials,
+    /// What OpenDAL cannot ask exactly: listings and buckets.
+    requests: S3Requests,
+}
+
+impl ObjectStore {
+    pub fn new(
+        service: Servicer,
+        client: HttpClient,
+        policy: Policy,
+        credentials: Credentials,
+        requests: S3Requests,
+    ) -> Self {
+        ObjectStore {
+            service,
+            client,
+            policy,
+            credentials,
+            requests,
+        }
+    }
+
+    fn context(&self, trail: &Trail) -> OperationContext {
+        let transport = Transport {
+            client: self.client.clone(),
+            trail: trail.clone(),
+            policy: self.policy,
+        };
+        OperationContext::from_parts(HttpTransporter::new(transport), Executor::default())
+    }
+
+    /// What a failed OpenDAL call means: the trail saw the answer; without one it was the signing.
+    async fn failed(&self, error: opendal::Error, trail: &Trail) -> Box<Failure> {
+        if let Ending::Unknown = trail.ending() {
+            return match self.credentials.fetch().await {
+                Err(failure) => failure,
+                Ok(_) => Failure::new(Kind::Unexpected, first_line(&error.to_string())),
+            };
+        }
+        let failure = refused(trail);
+        if failure.kind == Kind::Authentication {
+            // The next call asks for credentials anew instead of repeating what was refused.
+            self.credentials.invalidate();
+        }
+        failure
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn meta(metadata: &Metadata, size: u64) -> Meta {
+    Meta {
+        size,
+        etag: metadata.etag().map(str::to_owned),
+        version: metadata.version().map(str::to_owned),
+        modified: metadata.last_modified().map(|time| {
+            let time: std::time::SystemTime = time.into();
+            time.duration_since(std::time::UNIX_EPOCH)
+                .map_or(0.0, |since| since.as_secs_f64())
+        }),
+        content_type: metadata.content_type().map(str::to_owned),
+        metadata: metadata
+            .user_metadata()
+            .map(|all| {
+                all.into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect()
+            })
+            .unwrap_or_default(),
+    }
+}
+
+impl Backend for ObjectStore {
+    fn open<'a>(
+        &'a self,
+        key: &'a str,
+        range: ReadRange<'a>,
+        trail: &'a Trail,
+    ) -> Answer<'a, Opened> {
+        async move {
+            let context = self.context(trail);
+            let (arguments, _): (OpRead, OpReader) = options::ReaderOptions {
+                if_match: range.if_match.map(str::to_owned),
+                ..Default::default()
+            }
+            .into();
+            let wanted = BytesRange::new(range.offset, range.length);
+            let opened = match self.service.read_dyn(&context, key, arguments) {
+                Ok(reader) => reader.open_dyn(wanted).await,
+                Err(error) => Err(error),
+            };
+            let (answer, stream) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    let failure = self.failed(error, trail).await;
+                    if failure.kind == Kind::Range && range.offset == 0 {
+                        // Only an object without bytes has none at its start.
+                        return Ok(empty());
+                    }
+                    return Err(failure);
+                }
+            };
+            let Ending::Success(head) = trail.ending() else {
+                return Err(refused(trail));
+            };
+            let (start, end, size) = delivered(&range, &head)?;
+            let metadata = answer.into_metadata();
+            Ok(Opened {
+                meta: metadata.map_or_else(Meta::default, |found| meta(&found, size)),
+                start,
+                length: end - start,
+                body: Box::new(Frames {
+                    stream,
+                    client: self.client.clone(),
+                    trail: trail.clone(),
+                }),
+            })
+        }
+        .boxed()
+    }
+
+    fn map<'a>(&'a self, _: &'a str, _: ReadRange<'a>, _: &'a Trail) -> Answer<'a, View> {
+        async {
+            Err(Failure::new(
+                Kind::Unsupported,
+                "objects of a service cannot be mapped into memory",
+            )
+            .hint("ReadOptions(mmap=True) is for file:// only"))
+        }
+        .boxed()
+    }
+
+    fn stat<'a>(&'a self, key: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
+        async move {
+            let context = self.context(trail);
+            match self.service.stat_dyn(&context, key, OpStat::new()).await {
+                Ok(answer) => {
+                    let metadata = answer.into_metadata();
+                    let size = metadata.content_length();
+                    Ok(meta(&metadata, size))
+                }
+                Err(error) => Err(self.failed(error, trail).await),
+            }
+        }
+        .boxed()
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        data: Bytes,
+        options: &'a PutOptions,
+        trail: &'a Trail,
+    ) -> Answer<'a, Meta> {
+        async move {
+            let size = data.len() as u64;
+            let mut writer = self.parts(key, options, 1, trail)?;
+            // A writer that sees one piece before its close sends it as one request.
+            writer.write(data).await?;
+            let written = writer.close().await?;
+            Ok(Meta { size, ..written })
+        }
+        .boxed()
+    }
+
+    fn writer<'a>(
+        &'a self,
+        key: &'a str,
+        options: &'a PutOptions,
+        in_flight: usize,
+        trail: &'a Trail,
+    ) -> Answer<'a, Box<dyn PartWriter>> {
+        async move {
+            let writer = self.parts(key, options, in_flight, trail)?;
+            Ok(Box::new(writer) as Box<dyn PartWriter>)
+        }
+        .boxed()
+    }
+
+    fn list(&self, prefix: &str, recursive: bool, trail: &Trail) -> Result<Box<dyn Pages>> {
+        Ok(self.requests.pages(prefix, recursive, trail))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str, trail: &'a Trail) -> Answer<'a, ()> {
+        async move {
+            let context = self.context(trail);
+            let outcome = async {
+                let mut deleter = self.service.delete_dyn(&context)?;
+                deleter.delete_dyn(key, OpDelete::new()).await?;
+                deleter.close_dyn().await
+            };
+            match outcome.await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.failed(error, trail).await),
+            }
+        }
+        .boxed()
+    }
+
+    fn delete_many<'a>(
+        &'a self,
+        keys: &'a [String],
+        trail: &'a Trail,
+    ) -> Answer<'a, Vec<Result<()>>> {
+        async move {
+            if keys.iter().all(|key| fits_xml(key)) {
+                return self.requests.delete_objects(keys, trail).await;
+            }
+            let mut outcomes = Vec::with_capacity(keys.len());
+            for key in keys {
+                outcomes.push(self.delete(key, trail).await);
+            }
+            Ok(outcomes)
+        }
+        .boxed()
+    }
+
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
+        async move {
+            let context = self.context(trail);
+            let outcome = async {
+                let mut copier = self.service.copy_dyn(&context, from, to, OpCopy::new())?;
+                while copier.next_dyn().await?.is_some() {}
+                copier.close_dyn().await
+            };
+            match outcome.await {
+                Ok(_) => self.stat(to, trail).await,
+                Err(error) => Err(self.failed(error, trail).await),
+            }
+        }
+        .boxed()
+    }
+
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
+        async move {
+            let copied = self.copy(from, to, trail).await?;
+            self.delete(from, trail).await?;
+            Ok(copied)
+        }
+        .boxed()
+    }
+
+    fn presign<'a>(
+        &'a self,
+        key: &'a str,
+        method: Method,
+        expires: Duration,
+        trail: &'a Trail,
+    ) -> Answer<'a, String> {
+        let _ = trail;
+        self.requests.presign(key, method, expires).boxed()
+    }
+
+    fn list_buckets<'a>(&'a self, trail: &'a Trail) -> Answer<'a, Vec<Entry>> {
+        self.requests.list_buckets(trail).boxed()
+    }
+
+    fn create_bucket<'a>(&'a self, trail: &'a Trail) -> Answer<'a, ()> {
+        self.requests.create_bucket(trail).boxed()
+    }
+
+    fn delete_bucket<'a>(&'a self, trail: &'a Trail) -> Answer<'a, ()> {
+        self.requests.delete_bucket(trail).boxed()
+    }
+}
+
+/// Which bytes the body brings, and how large the whole object is: (start, end, size).
+fn delivered(range: &ReadRange<'_>, head: &Head) -> Result<(u64, u64, u64)> {
+    match (head.content_range, head.content_length) {
+        (Some((start, end, size)), length) => {
+            let fits = start == range.offset
+                && end > start
+                && end <= size
+                && length.is_none_or(|length| length == end - start)
+                && range.length.is_none_or(|most| end - start <= most);
+            if fits {
+                return Ok((start, end, size));
+            }
+            Err(Failure::new(
+                Kind::Integrity,
+                format!(
+                    "the service sent bytes {start} to {end} of {size} where {} were asked for from {}",
+                    range.length.map_or("all".to_owned(), |n| n.to_string()),
+                    range.offset
+                ),
+            ))
+        }
+        // The whole object: what was asked for, or all that a service without ranges can do.
+        (None, Some(size)) if range.offset == 0 => Ok((0, size, size)),
+        (None, Some(_)) => Err(Failure::new(
+            Kind::Unsupported,
+            "the service ignored the range and sent the object from its start",
+        )),
+        (None, None) => Err(Failure::new(
+            Kind::Unsupported,
+            "the service did not say how large the object is",
+        )),
+    }
+}
+
+fn empty() -> Opened {
+    Opened {
+        meta: Meta::default(),
+        start: 0,
+        length: 0,
+        body: Box::new(Nothing),
+    }
+}
+
+struct Nothing;
+
+impl Body for Nothing {
+    fn fill(&mut self, slot: Slot) -> BoxFuture<'_, (Slot, Result<()>)> {
+        async move { (slot, Ok(())) }.boxed()
+    }
+}
+
+struct Frames {
+    stream: Box<dyn ReadStreamDyn>,
+    client: HttpClient,
+    trail: Trail,
+}
+
+impl Frames {
+    async fn pour(&mut self, slot: &mut Slot) -> Result<()> {
+        while !slot.is_full() {
+            let next = self.stream.read_dyn();
+            let frame = match tokio::time::timeout(self.client.stall_timeout, next).await {
+                Ok(Ok(frame)) => frame,
+                Ok(Err(_)) => return Err(refused(&self.trail).retryable()),
+                Err(_) => {
+                    let seconds = self.client.stall_timeout.as_secs_f64();
+                    let text = format!("no byte of the body came for {seconds} s");
+                    return Err(Failure::new(Kind::Timeout, text).retryable());
+                }
+            };
+            if frame.is_empty() {
+                let text = format!(
+                    "the body ended after {} of {} bytes",
+                    slot.filled(),
+                    slot.len()
+                );
+                return Err(Failure::new(Kind::Integrity, text).retryable());
+            }
+            for piece in frame {
+                self.trail.received(piece.len());
+                if slot.push(&piece).is_err() {
+                    let text = format!("the body is longer than the {} bytes announced", slot.len());
+                    return Err(Failure::new(Kind::Integrity, text));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Body for Frames {
+    fn fill(&mut self, mut slot: Slot) -> BoxFuture<'_, (Slot, Result<()>)> {
+        async move {
+            let outcome = self.pour(&mut slot).await;
+            (slot, outcome)
+        }
+        .boxed()
+    }
+}
+
+impl ObjectStore {
+    fn parts<'a>(
+        &'a self,
+        key: &str,
+        options: &PutOptions,
+        in_flight: usize,
+        trail: &Trail,
+    ) -> Result<Parts> {
+        let refuse = |error: opendal::Error| {
+            Failure::new(Kind::InvalidArgument, first_line(&error.to_string()))
+        };
+        let capability = self.service.capability_dyn();
+        let (arguments, _) = OpWrite::from_options(
+            &capability,
+            options::WriteOptions {
+                if_not_exists: options.if_absent,
+                if_match: options.if_match.clone(),
+                content_type: options.content_type.clone(),
+                user_metadata: (!options.metadata.is_empty())
+                    .then(|| options.metadata.clone().into_iter().collect()),
+                concurrent: in_flight,
+                ..Default::default()
+            },
+        )
+        .map_err(refuse)?;
+        let writer = self
+            .service
+            .write_dyn(&self.context(trail), key, arguments)
+            .map_err(refuse)?;
+        Ok(Parts {
+            writer,
+            credentials: self.credentials.clone(),
+            trail: trail.clone(),
+            if_absent: options.if_absent,
+            written: 0,
+        })
+    }
+}
+
+struct Parts {
+    writer: Box<dyn WriteDyn>,
+    credentials: Credentials,
+    trail: Trail,
+    if_absent: bool,
+    written: u64,
+}
+
+impl Parts {
+    async fn failed(&self, error: opendal::Error) -> Box<Failure> {
+        if let Ending::Unknown = self.trail.ending() {
+            return match self.credentials.fetch().await {
+                Err(failure) => failure,
+                Ok(_) => Failure::new(Kind::Unexpected, first_line(&error.to_string())),
+            };
+        }
+        let mut failure = refused(&self.trail);
+        if failure.kind == Kind::Authentication {
+            self.credentials.invalidate();
+        }
+        if failure.kind == Kind::PreconditionFailed && self.if_absent {
+            failure.kind = Kind::AlreadyExists;
+            failure.detail = "an object of this name exists already".into();
+            if failure.attempts > 1 {
+                failure.hint =
+                    Some("an earlier try of this very call may have written it".into());
+            }
+        }
+        failure
+    }
+}
+
+impl PartWriter for Parts {
+    fn write(&mut self, part: Bytes) -> Answer<'_, ()> {
+        async move {
+            self.written += part.len() as u64;
+            match self.writer.write_dyn(part.into()).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.failed(error).await),
+            }
+        }
+        .boxed()
+    }
+
+    fn close(&mut self) -> Answer<'_, Meta> {
+        async move {
+            match self.writer.close_dyn().await {
+                Ok(metadata) => Ok(meta(&metadata, self.written)),
+                Err(error) => Err(self.failed(error).await),
+            }
+        }
+        .boxed()
+    }
+
+    fn abort(&mut self) -> Answer<'_, ()> {
+        async move {
+            match self.writer.abort_dyn().await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.failed(error).await),
+            }
+        }
+        .boxed()
+    }
+}
