@@ -139,7 +139,7 @@ def install_wheel(session: nox.Session, *groups: str, clone: bool = False) -> No
     shutil.rmtree(out, ignore_errors=True)
     # Cargo locks its folder until the library is linked, maturin takes the library from there afterwards.
     with locked(CACHE / "build.lock", session):
-        session.run("maturin", "build", "--quiet", "--locked", "--profile", "dev", "--strip",
+        session.run("maturin", "build", "--quiet", "--locked", "--profile", "dev",
                     "--interpreter", session.env["PYO3_PYTHON"], "--out", out)  # fmt: skip
     (wheel,) = out.glob("*.whl")
     session.install(f"{wheel}[examples]")
@@ -164,7 +164,7 @@ def pytest(session: nox.Session, *options: str, paths: tuple[str, ...] = ("tests
         chosen += [ROOT / path for path in paths]
     session.run("pytest", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-o", f"cache_dir={CACHE / 'pytest'}",
                 f"--junitxml={report}", *options, *chosen)  # fmt: skip
-    suites = list(ET.parse(report).iter("testsuite"))
+    suites = list(ET.parse(report).iter("testsuite"))  # noqa: S314 - pytest wrote it
     if sum(int(suite.get("tests", 0)) - int(suite.get("skipped", 0)) for suite in suites) < 1:
         session.error("no test ran")
 

@@ -76,7 +76,10 @@ impl Operation {
         let task = runtime.tokio().spawn(async move {
             let outcome = AssertUnwindSafe(work).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| {
-                Err(Failure::new(Kind::Unexpected, "a defect in s3dlio ended this call"))
+                Err(Failure::new(
+                    Kind::Unexpected,
+                    "a defect in s3dlio ended this call",
+                ))
             });
             bridge.complete(waiter, outcome);
         });

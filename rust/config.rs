@@ -44,7 +44,7 @@ impl Scheme {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub scheme: Scheme,
-    /// Empty for files, whose keys are absolute paths.
+    /// For files, whose keys stand below "/": the path of the store's root folder.
     pub bucket: String,
     pub read: ReadConfig,
     pub write: WriteConfig,
@@ -59,17 +59,14 @@ impl Config {
     /// The full URI of `key`, as a caller would write it.
     pub fn uri(&self, key: &str) -> String {
         match self.scheme {
-            Scheme::File | Scheme::Direct => format!("{}://{key}", self.scheme.name()),
+            Scheme::File | Scheme::Direct => format!("{}:///{key}", self.scheme.name()),
             _ => format!("{}://{}/{key}", self.scheme.name(), self.bucket),
         }
     }
 
     /// The URI of the bucket, or of the folder that plays its part.
     pub fn bucket_uri(&self) -> String {
-        match self.scheme {
-            Scheme::File | Scheme::Direct => format!("{}://{}", self.scheme.name(), self.bucket),
-            _ => format!("{}://{}", self.scheme.name(), self.bucket),
-        }
+        format!("{}://{}", self.scheme.name(), self.bucket)
     }
 }
 

@@ -21,7 +21,6 @@ use reqsign_core::{Context, ProvideCredential};
 
 use crate::failure::{Failure, Kind, Result};
 
-pub use profile::setting as profile_setting;
 pub use world::dns_suffix;
 
 /// Credentials are renewed when this much of their life is left, or a fifth of it if that is less.

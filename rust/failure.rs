@@ -174,9 +174,6 @@ mod tests {
         let failure = Failure::new(Kind::NotFound, "no such object")
             .during("read", "s3://b/a")
             .during("copy", "s3://b/z");
-        assert_eq!(
-            failure.to_string(),
-            "cannot read s3://b/a: no such object"
-        );
+        assert_eq!(failure.to_string(), "cannot read s3://b/a: no such object");
     }
 }

@@ -79,9 +79,10 @@ pub fn upload_part(total: Option<u64>, preferred: u64) -> u64 {
 }
 
 /// The size of part number `index` (from 0) of an upload of unknown length: parts grow as it goes on,
-/// so that small streams use little memory and 10 000 parts hold 5 TiB.
+/// so that small streams use little memory and 10 000 parts hold 5 TiB. No part is above 5 GiB.
 pub fn growing_part(index: u64, preferred: u64) -> u64 {
-    preferred << (index / 1000).min(6)
+    const MOST: u64 = 5 << 30;
+    (preferred << (index / 1000).min(7)).min(MOST.max(preferred))
 }
 
 #[cfg(test)]
@@ -100,7 +101,11 @@ mod tests {
             assert_eq!(parts[0].start, 5);
             assert_eq!(parts[parts.len() - 1].end, 5 + length);
             assert!(parts.windows(2).all(|w| w[0].end == w[1].start));
-            assert!(parts.iter().all(|p| p.end - p.start < 12 || parts.len() == 1));
+            assert!(
+                parts
+                    .iter()
+                    .all(|p| p.end - p.start < 12 || parts.len() == 1)
+            );
         }
     }
 

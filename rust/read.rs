@@ -191,8 +191,15 @@ impl Reader {
         }
         let mut starts = 1;
         loop {
-            let hint = if starts == 1 { &known } else { &Known::default() };
-            match self.read_once(&key, wanted, hint, crowded, &mut place).await {
+            let hint = if starts == 1 {
+                &known
+            } else {
+                &Known::default()
+            };
+            match self
+                .read_once(&key, wanted, hint, crowded, &mut place)
+                .await
+            {
                 Err(failure)
                     if failure.kind == Kind::PreconditionFailed
                         && wanted.etag.is_none()
@@ -231,9 +238,7 @@ impl Reader {
             }
         }
         let most = self.first_question(wanted, known, crowded);
-        let (opened, trail) = self
-            .open(key, offset, most, wanted.etag.as_deref())
-            .await?;
+        let (opened, trail) = self.open(key, offset, most, wanted.etag.as_deref()).await?;
         let Opened {
             meta,
             length: first,
@@ -243,9 +248,7 @@ impl Reader {
         let end = length.map_or(meta.size, |length| {
             meta.size.min(offset.saturating_add(length))
         });
-        let region = place
-            .region(&self.pool, end.saturating_sub(offset))
-            .await?;
+        let region = place.region(&self.pool, end.saturating_sub(offset)).await?;
         let parts = self.parts_after(offset, first, end, crowded);
         let (slots, whole) = region.cut(&lengths(&parts));
         let mut first = Some((body, trail));
@@ -280,12 +283,11 @@ impl Reader {
         if self.backend.is_local() {
             return self.split.parts(offset..end, crowded);
         }
-        if offset + first >= end {
-            return vec![offset..end];
-        }
-        let mut parts = vec![offset..offset + first];
-        parts.extend(self.split.parts(offset + first..end, crowded));
-        parts
+        let brought = end.min(offset + first);
+        let rest = (brought < end).then(|| self.split.parts(brought..end, crowded));
+        std::iter::once(offset..brought)
+            .chain(rest.into_iter().flatten())
+            .collect()
     }
 
     /// Fills many slots at once, each in a task of its own, so that all cores take part.

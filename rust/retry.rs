@@ -83,7 +83,11 @@ mod tests {
         };
         let ceilings: Vec<u128> = [1, 2, 3, 20, 40]
             .iter()
-            .map(|n| policy.wait(&throttled(), *n, 1.0).map_or(0, |w| w.as_millis()))
+            .map(|n| {
+                policy
+                    .wait(&throttled(), *n, 1.0)
+                    .map_or(0, |w| w.as_millis())
+            })
             .collect();
         assert_eq!(ceilings, [100, 200, 400, 20_000, 20_000]);
         assert_eq!(policy.wait(&throttled(), 3, 0.0), Some(Duration::ZERO));

@@ -89,7 +89,10 @@ pub fn offload<T: Send + 'static>(
     async move {
         sent?;
         answered.await.map_err(|_| {
-            Failure::new(Kind::Unexpected, "a file thread ended before its work was done")
+            Failure::new(
+                Kind::Unexpected,
+                "a file thread ended before its work was done",
+            )
         })
     }
 }
@@ -145,7 +148,9 @@ impl FileThreads {
                     idle.fetch_sub(1, Relaxed);
                     match work {
                         // A panic ends this piece of work (its answer is dropped), not the thread.
-                        Ok(work) => drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))),
+                        Ok(work) => {
+                            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)))
+                        }
                         Err(_) => return,
                     }
                 }
@@ -180,8 +185,10 @@ mod tests {
     #[test]
     fn work_that_panics_is_a_failure_and_the_pool_lives_on() {
         let runtime = current().unwrap();
-        let broken = runtime.tokio().block_on(offload(|| panic!("as planned")));
-        assert_eq!(broken.map(|()| ()).unwrap_err().kind, Kind::Unexpected);
+        let broken = runtime
+            .tokio()
+            .block_on(offload(|| -> u8 { panic!("as planned") }));
+        assert_eq!(broken.unwrap_err().kind, Kind::Unexpected);
         assert_eq!(runtime.tokio().block_on(offload(|| 7)).unwrap(), 7);
     }
 }

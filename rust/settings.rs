@@ -65,8 +65,9 @@ pub fn config(
     options: &Bound<'_, PyDict>,
     environment: HashMap<String, String>,
 ) -> PyResult<Config> {
-    let scheme = Scheme::parse(scheme)
-        .ok_or_else(|| PyValueError::new_err(format!("{scheme}:// is not a scheme of this core")))?;
+    let scheme = Scheme::parse(scheme).ok_or_else(|| {
+        PyValueError::new_err(format!("{scheme}:// is not a scheme of this core"))
+    })?;
     let given = Given {
         left: options.copy()?,
     };

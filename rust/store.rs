@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use pyo3::exceptions::PyValueError;
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -258,7 +258,9 @@ impl Store {
             "read",
             key,
             move |reader, _, key| async move {
-                reader.get_ranges(key, ranges, gap.filter(|gap| *gap > 0), most).await
+                reader
+                    .get_ranges(key, ranges, gap.filter(|gap| *gap > 0), most)
+                    .await
             },
             buffers,
         )
@@ -376,8 +378,10 @@ impl Store {
         let (reader, config, keys) = (self.reader(), self.config.clone(), names(keys));
         let crowded = crowded(keys.len(), max_in_flight);
         // Each is taken once, by the task that fills it.
-        let regions: Vec<Mutex<Option<Region>>> =
-            regions.into_iter().map(|region| Mutex::new(Some(region))).collect();
+        let regions: Vec<Mutex<Option<Region>>> = regions
+            .into_iter()
+            .map(|region| Mutex::new(Some(region)))
+            .collect();
         let work = async move {
             let (reader, regions) = (reader?, Arc::new(regions));
             let names = Arc::new(keys);
@@ -390,9 +394,7 @@ impl Store {
                     .take();
                 async move {
                     match region {
-                        Some(out) => {
-                            reader.get_into(key, &Wanted::default(), out, crowded).await
-                        }
+                        Some(out) => reader.get_into(key, &Wanted::default(), out, crowded).await,
                         None => Ok(0),
                     }
                 }
@@ -462,7 +464,9 @@ impl Store {
         metadata: Metadata,
     ) -> PyResult<ObjectWriter> {
         let options = put_options(if_absent, if_match, content_type, metadata);
-        let writer = self.writer_of().map_err(|failure| exception(py, &failure))?;
+        let writer = self
+            .writer_of()
+            .map_err(|failure| exception(py, &failure))?;
         let upload = Upload::new(writer, key.into(), options);
         Ok(ObjectWriter::new(upload, self.config.uri(key)))
     }
@@ -492,9 +496,15 @@ impl Store {
             "list",
             prefix,
             move |reader, _, prefix| async move {
-                Walk::new(&reader.backend, &prefix, recursive, pattern.as_deref(), &counters)?
-                    .all()
-                    .await
+                Walk::new(
+                    &reader.backend,
+                    &prefix,
+                    recursive,
+                    pattern.as_deref(),
+                    &counters,
+                )?
+                .all()
+                .await
             },
             move |py, rows| Ok(Py::new(py, Listing::new(base, rows))?.into_any()),
         )
@@ -511,9 +521,7 @@ impl Store {
         let uri = self.config.uri(prefix);
         let walk = self
             .live()
-            .and_then(|live| {
-                Walk::new(&live.backend, prefix, recursive, pattern, &self.counters)
-            })
+            .and_then(|live| Walk::new(&live.backend, prefix, recursive, pattern, &self.counters))
             .map_err(|failure| exception(py, &failure.during("list", &uri)))?;
         Ok(Pages::new(walk, self.base(), uri))
     }

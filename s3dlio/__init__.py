@@ -9,7 +9,7 @@ The verbs work on full URIs, each with a twin that ends in `_async`; `Store` has
 below one root, with options of your own.
 """
 
-from s3dlio._core import Buffer, Listing
+from s3dlio._core import Buffer, Listing, __version__
 from s3dlio.errors import (
     AlreadyExistsError,
     AuthenticationError,
@@ -185,12 +185,3 @@ __all__ = [
     "upload",
     "upload_async",
 ]
-
-
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        # Reading it costs more than all the rest of the import.
-        from importlib.metadata import version  # noqa: PLC0415
-
-        return version("s3dlio")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from s3dlio.errors import S3dlioError
 _T = TypeVar("_T")
 
 KINDS: list[str]
+__version__: str
 
 @final
 class Operation(Generic[_T]):
@@ -121,7 +122,6 @@ class Store:
         memory_limit: int,
         max_in_flight: int,
         ordered: bool,
-        on_error: Literal["raise", "return"] = "raise",
     ) -> Stream: ...
     def get_into(
         self,

@@ -184,7 +184,9 @@ class Reading(Root):
         Without `ordered`, what arrives first comes first. With `on_error="return"` a failure is
         yielded in place of its buffer. Leaving the loop stops the requests.
         """
-        return _drained(self._stream(keys, memory_limit, max_in_flight, ordered, on_error))
+        return _drained(
+            self._stream(keys, memory_limit, max_in_flight, ordered, on_error), on_error
+        )
 
     def iter_many_async(
         self,
@@ -196,7 +198,9 @@ class Reading(Root):
         on_error: Literal["raise", "return"] = "raise",
     ) -> AsyncGenerator[tuple[int, Buffer | S3dlioError]]:
         """`iter_many`, for `async for`."""
-        return _drained_async(self._stream(keys, memory_limit, max_in_flight, ordered, on_error))
+        return _drained_async(
+            self._stream(keys, memory_limit, max_in_flight, ordered, on_error), on_error
+        )
 
     def _stream(
         self,
@@ -209,7 +213,7 @@ class Reading(Root):
         one_of("on_error", on_error, ("raise", "return"))
         limit = whole("memory_limit", memory_limit, 1)
         in_flight = self._in_flight(max_in_flight)
-        return self._core.iter_many(*self._known(keys), limit, in_flight, bool(ordered), on_error)
+        return self._core.iter_many(*self._known(keys), limit, in_flight, bool(ordered))
 
     def get_into(
         self, key: str | URI, out: Bytes, offset: int = 0, length: int | None = None
@@ -348,20 +352,31 @@ def _checked_range(offset: int, length: int | None) -> tuple[int, int | None]:
     return whole("offset", offset), None if length is None else whole("length", length)
 
 
-def _drained(stream: _core.Stream) -> Generator[tuple[int, Buffer | S3dlioError]]:
+def _drained(
+    stream: _core.Stream, on_error: str
+) -> Generator[tuple[int, Buffer | S3dlioError], None, None]:
     try:
         while (item := stream.next().wait()) is not None:
+            _raise_failure(item[1], on_error)
             yield item
     finally:
         stream.close()
 
 
-async def _drained_async(stream: _core.Stream) -> AsyncGenerator[tuple[int, Buffer | S3dlioError]]:
+async def _drained_async(
+    stream: _core.Stream, on_error: str
+) -> AsyncGenerator[tuple[int, Buffer | S3dlioError], None]:
     try:
         while (item := await stream.next()) is not None:
+            _raise_failure(item[1], on_error)
             yield item
     finally:
         stream.close()
+
+
+def _raise_failure(result: object, on_error: str) -> None:
+    if on_error == "raise" and isinstance(result, Exception):
+        raise result
 
 
 def _paged(pages: _core.Pages) -> Iterator[ObjectInfo]:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from s3dlio._core import Operation
 
-T = TypeVar("T")
-# A store, and the positions in the caller's list of what belongs to it.
-Group = tuple[Store, Sequence[int]]
+    # A store, and the positions in the caller's list of what belongs to it.
+    Group = tuple[Store, Sequence[int]]
 
+T = TypeVar("T")
 _MOST_STORES = 64
 # Without a lock, which a fork could leave locked for ever: two threads may make a store twice.
 _stores: dict[tuple[str, frozenset[tuple[str, str]]], Store] = {}
@@ -90,7 +90,8 @@ def spread(
     run, last = 0, None
     for index, uri in enumerate(uris):
         text = uri if isinstance(uri, str) else ""
-        bucket = text[: text.find("/", text.find("://") + 3)]
+        end = text.find("/", text.find("://") + 3)
+        bucket = text[:end] if end > 0 else text
         store = known.get(bucket)
         if store is None:
             store = default_store(uri)

@@ -47,7 +47,9 @@ class Root:
         core = self._options.as_core()
         if root.scheme == "s3":
             core |= aws.resolve(self._options.s3, self._options.http, environment)
-        self._core = _core.Store(root.scheme, root.bucket, core, environment)
+        # A folder plays the part of a bucket.
+        bucket = "/" + root.key.rstrip("/") if root.is_local else root.bucket
+        self._core = _core.Store(root.scheme, bucket, core, environment)
 
     @property
     def uri(self) -> str:

@@ -116,7 +116,7 @@ class Store(Reading):
         self, items: Iterable[tuple[str | URI, Bytes]], max_in_flight: int | None
     ) -> tuple[builtins.list[str], Operation[builtins.list[dict[str, Any]]]]:
         pairs = [(self._key(key), _checked_data(data)) for key, data in items]
-        refuse_repeats(key for key, _ in pairs)
+        refuse_repeats(self._uri(key) for key, _ in pairs)
         keys = [key for key, _ in pairs]
         return keys, self._core.put_many(pairs, self._in_flight(max_in_flight))
 
@@ -215,9 +215,9 @@ class Store(Reading):
         return self._buckets(await self._core.list_buckets())
 
     def _buckets(self, found: builtins.list[tuple[str, float | None]]) -> builtins.list[ObjectInfo]:
-        scheme = self._root.scheme
+        above = self._base if self._root.is_local else f"{self._root.scheme}://"
         return [
-            ObjectInfo(uri=f"{scheme}://{name}", modified=created, is_prefix=True)
+            ObjectInfo(uri=above + name, modified=created, is_prefix=True)
             for name, created in found
         ]
 
@@ -280,7 +280,7 @@ class Store(Reading):
     def open(
         self,
         key: str | URI,
-        mode: str,
+        mode: Literal["r", "rt", "w", "wt", "x", "xt"],
         *,
         buffer_bytes: int = ...,
         encoding: str | None = None,
@@ -324,9 +324,21 @@ class Store(Reading):
             encoding=encoding,
             errors=errors,
             newline=newline,
-            **_put_arguments(False, if_match, content_type, metadata),
+            **_attributes(if_match, content_type, metadata),
         )
 
+    @overload
+    async def open_async(self, key: str | URI, mode: Literal["rb"] = "rb") -> AsyncObjectReader: ...
+    @overload
+    async def open_async(
+        self,
+        key: str | URI,
+        mode: Literal["wb", "xb"],
+        *,
+        if_match: str | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> AsyncObjectWriter: ...
     async def open_async(
         self,
         key: str | URI,
@@ -335,10 +347,10 @@ class Store(Reading):
         if_match: str | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> AsyncObjectReader | AsyncObjectWriter:
+    ) -> Any:
         """Open the object `key` as a binary file whose methods are awaited, without a buffer."""
         key = self._key(key)
-        put = _put_arguments(False, if_match, content_type, metadata)
+        put = _attributes(if_match, content_type, metadata)
         return await open_object_async(self._core, key, self._uri(key), mode, **put)
 
 
@@ -369,19 +381,21 @@ def _put_arguments(
 ) -> dict[str, Any]:
     if if_absent and if_match is not None:
         raise ValueError("`if_absent` and `if_match` contradict each other: give one of them")
+    return {"if_absent": bool(if_absent)} | _attributes(if_match, content_type, metadata)
+
+
+def _attributes(
+    if_match: str | None, content_type: str | None, metadata: Mapping[str, str] | None
+) -> dict[str, Any]:
     for name, value in (("if_match", if_match), ("content_type", content_type)):
         if value is not None and not (isinstance(value, str) and value):
             raise TypeError(f"`{name}` must be a text, got {value!r}")
-    if metadata is not None:
-        for name, value in dict(metadata).items():
-            if not (isinstance(name, str) and isinstance(value, str)):
-                raise TypeError(f"`metadata` must map str to str, got {name!r}: {value!r}")
-    return {
-        "if_absent": bool(if_absent),
-        "if_match": if_match,
-        "content_type": content_type,
-        "metadata": None if metadata is None else dict(metadata),
-    }
+    if metadata is None:
+        return {"if_match": if_match, "content_type": content_type, "metadata": None}
+    for name, value in dict(metadata).items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError(f"`metadata` must map str to str, got {name!r}: {value!r}")
+    return {"if_match": if_match, "content_type": content_type, "metadata": dict(metadata)}
 
 
 def _checked_data(data: Bytes) -> Bytes:

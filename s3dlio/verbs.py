@@ -462,7 +462,7 @@ def open(
 @overload
 def open(
     uri: str | URI,
-    mode: str,
+    mode: Literal["r", "rt", "w", "wt", "x", "xt"],
     *,
     buffer_bytes: int = ...,
     encoding: str | None = None,
@@ -499,6 +499,17 @@ def open(
     )
 
 
+@overload
+async def open_async(uri: str | URI, mode: Literal["rb"] = "rb") -> AsyncObjectReader: ...
+@overload
+async def open_async(
+    uri: str | URI,
+    mode: Literal["wb", "xb"],
+    *,
+    if_match: str | None = None,
+    content_type: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> AsyncObjectWriter: ...
 async def open_async(
     uri: str | URI,
     mode: str = "rb",
@@ -506,8 +517,7 @@ async def open_async(
     if_match: str | None = None,
     content_type: str | None = None,
     metadata: Mapping[str, str] | None = None,
-) -> AsyncObjectReader | AsyncObjectWriter:
+) -> Any:
     """Open the object `uri` as a binary file whose methods are awaited; see `Store.open_async`."""
-    return await default_store(uri).open_async(
-        uri, mode, if_match=if_match, content_type=content_type, metadata=metadata
-    )
+    opened: Callable[..., Any] = default_store(uri).open_async
+    return await opened(uri, mode, if_match=if_match, content_type=content_type, metadata=metadata)

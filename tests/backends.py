@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from servers.server import Server
 
 import s3dlio
 from s3dlio.options import (
@@ -29,7 +30,6 @@ from s3dlio.options import (
     WriteOptions,
 )
 from s3dlio.testing import Capabilities
-from servers.server import Server
 
 SERVERS = ("moto", "minio", "versitygw", "radosgw")
 LOCAL = ("file", "direct", "memory")
@@ -61,7 +61,9 @@ CAPABILITIES: dict[str, Capabilities] = {
     "moto": _EVERYTHING,
     # A folder below: each segment is a name in a filesystem, and empty segments fall out.
     "minio": replace(_EVERYTHING, empty_segments=False, long_segments=False),
-    "versitygw": replace(_EVERYTHING, empty_segments=False, long_segments=False, file_and_folder=False),
+    "versitygw": replace(
+        _EVERYTHING, empty_segments=False, long_segments=False, file_and_folder=False
+    ),
     # 16.2 compares If-Match with the bare etag, and asks no condition when parts are completed.
     "radosgw": replace(_EVERYTHING, if_match=False, parts_if_absent=False),
 }
@@ -85,7 +87,9 @@ def make_store(uri: str, **options: Any) -> s3dlio.Store:
 def options_of(**flat: Any) -> StoreOptions:
     """The options in their groups; `flat` holds the fields of any group by name."""
     groups = {
-        name: group(**{part.name: flat.pop(part.name) for part in fields(group) if part.name in flat})
+        name: group(
+            **{part.name: flat.pop(part.name) for part in fields(group) if part.name in flat}
+        )
         for name, group in GROUPS.items()
     }
     assert not flat, f"no such options: {flat}"
@@ -127,7 +131,9 @@ class Servers:
 
 
 @contextmanager
-def stores_on(backend: str, servers: Servers, folder: Path) -> Iterator[Callable[..., s3dlio.Store]]:
+def stores_on(
+    backend: str, servers: Servers, folder: Path
+) -> Iterator[Callable[..., s3dlio.Store]]:
     """A maker of empty stores on `backend`; a bucket of their own is emptied and removed at the end."""
     numbers = itertools.count()
     if backend == "memory":
@@ -138,7 +144,11 @@ def stores_on(backend: str, servers: Servers, folder: Path) -> Iterator[Callable
 
         yield make_memory
     elif backend in LOCAL:
-        fallback = {"direct_fallback": "buffered"} if backend == "direct" and not takes_direct(folder) else {}
+        fallback = (
+            {"direct_fallback": "buffered"}
+            if backend == "direct" and not takes_direct(folder)
+            else {}
+        )
 
         def make_local(*, bucket: str | None = None, **options: Any) -> s3dlio.Store:
             root = folder / f"t{next(numbers)}"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+# What the tests share lies in this folder; under importlib mode pytest puts it on no path.
+sys.path.insert(0, str(Path(__file__).parent))
 # Before anything imports it: the assertions in there shall speak.
 pytest.register_assert_rewrite("s3dlio.testing")
 
@@ -30,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "frameworks: needs torch or JAX; run by `nox -s frameworks`")
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name.lower() in PROXIES:
             del os.environ[name]
@@ -45,7 +49,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     from backends import takes_direct
 
-    direct = "" if takes_direct(Path(tempfile.gettempdir())) else "; direct:// reads buffered: no O_DIRECT in the temporary folder"
+    direct = (
+        ""
+        if takes_direct(Path(tempfile.gettempdir()))
+        else "; direct:// reads buffered: no O_DIRECT in the temporary folder"
+    )
     return f"servers: {', '.join(_chosen(config)) or 'none'}{direct}"
 
 
@@ -56,7 +64,9 @@ def _chosen(config: pytest.Config) -> list[str]:
     chosen = {"all": list(SERVERS), "none": []}.get(given, given.split(","))
     unknown = [name for name in chosen if name not in SERVERS]
     if unknown:
-        raise pytest.UsageError(f"--servers: {', '.join(unknown)} unknown; expected {', '.join(SERVERS)}, all or none")
+        raise pytest.UsageError(
+            f"--servers: {', '.join(unknown)} unknown; expected {', '.join(SERVERS)}, all or none"
+        )
     return chosen
 
 
@@ -64,7 +74,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from backends import LOCAL
 
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", [*LOCAL, *_chosen(metafunc.config)], indirect=True, scope="class")
+        metafunc.parametrize(
+            "backend", [*LOCAL, *_chosen(metafunc.config)], indirect=True, scope="class"
+        )
     if "s3_server" in metafunc.fixturenames:
         metafunc.parametrize("s3_server", _chosen(metafunc.config), indirect=True, scope="class")
 
@@ -94,7 +106,9 @@ def s3_server(request: pytest.FixtureRequest, servers: object) -> Server:
 
 
 @pytest.fixture(scope="class")
-def make_store(backend: str, servers: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., object]]:
+def make_store(
+    backend: str, servers: object, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., object]]:
     """`make_store(bucket=None, **flat options)`: an empty store on `backend`, another one each time."""
     from backends import Servers, stores_on
 

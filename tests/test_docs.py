@@ -97,7 +97,7 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page: Path) -> None:
     for block in RUN[page]:
         # Empty lines in front, so that a traceback names the line of the page.
         code = compile("\n" * (block.line - 1) + block.source, str(page), "exec")
-        exec(code, vars(module))  # noqa: S102 - running them is what this file is for
+        exec(code, vars(module))
 
 
 @pytest.mark.timeout(120)

@@ -80,7 +80,7 @@ pub struct PutOptions {
 
 /// Takes an object in parts; the object appears whole at `close`, or not at all.
 pub trait PartWriter: Send {
-    /// Parts come in order; every part but the last has the same size.
+    /// Parts come in order and are not empty; all but the last are at least 5 MiB.
     fn write<'a>(&'a mut self, part: Bytes) -> Answer<'a, ()>;
     fn close<'a>(&'a mut self) -> Answer<'a, Meta>;
     fn abort<'a>(&'a mut self) -> Answer<'a, ()>;
@@ -103,12 +103,15 @@ pub enum Method {
 pub trait Backend: Send + Sync {
     /// `offset` at or past the end of the object, for an object that has bytes, is a `Range` failure;
     /// an empty object opened at 0 is an empty body. A range that ends past the end is cut there.
-    fn open<'a>(&'a self, key: &'a str, range: ReadRange<'a>, trail: &'a Trail)
-    -> Answer<'a, Opened>;
+    fn open<'a>(
+        &'a self,
+        key: &'a str,
+        range: ReadRange<'a>,
+        trail: &'a Trail,
+    ) -> Answer<'a, Opened>;
 
     /// A view of the bytes without reading them, where the backend can.
-    fn map<'a>(&'a self, key: &'a str, range: ReadRange<'a>, trail: &'a Trail)
-    -> Answer<'a, View>;
+    fn map<'a>(&'a self, key: &'a str, range: ReadRange<'a>, trail: &'a Trail) -> Answer<'a, View>;
 
     fn stat<'a>(&'a self, key: &'a str, trail: &'a Trail) -> Answer<'a, Meta>;
 
@@ -138,8 +141,11 @@ pub trait Backend: Send + Sync {
     fn delete<'a>(&'a self, key: &'a str, trail: &'a Trail) -> Answer<'a, ()>;
 
     /// One result for each key, in order.
-    fn delete_many<'a>(&'a self, keys: &'a [String], trail: &'a Trail)
-    -> Answer<'a, Vec<Result<()>>>;
+    fn delete_many<'a>(
+        &'a self,
+        keys: &'a [String],
+        trail: &'a Trail,
+    ) -> Answer<'a, Vec<Result<()>>>;
 
     /// Within the store, without the bytes passing through here.
     fn copy<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta>;
@@ -204,7 +210,11 @@ fn connect_s3(config: &Config) -> Result<object::ObjectStore> {
         &s3.addressing,
     )?;
     let mut builder = opendal::services::S3::default()
-        .bucket(if config.bucket.is_empty() { "-" } else { &config.bucket })
+        .bucket(if config.bucket.is_empty() {
+            "-"
+        } else {
+            &config.bucket
+        })
         .endpoint(&endpoint)
         .region(&s3.region)
         .disable_config_load()

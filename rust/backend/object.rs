@@ -9,15 +9,13 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use opendal::raw::oio::{CopyDyn, DeleteDyn, ReadStreamDyn, WriteDyn};
-use opendal::raw::{
-    OpCopy, OpDelete, OpRead, OpStat, OpWrite, OpReader, ServiceDyn, Servicer,
-};
+use opendal::raw::{OpCopy, OpDelete, OpRead, OpReader, OpStat, OpWrite, ServiceDyn, Servicer};
 use opendal::{BytesRange, Executor, HttpTransporter, Metadata, OperationContext, options};
 
+use super::ReadRange;
 use super::s3::S3Requests;
 use super::s3::bulk::fits_xml;
 use super::{Answer, Backend, Body, Entry, Meta, Method, Opened, Pages, PartWriter, PutOptions};
-use super::ReadRange;
 use crate::credentials::Credentials;
 use crate::failure::{Failure, Kind, Result};
 use crate::http::{HttpClient, Transport, refused};
@@ -355,12 +353,21 @@ struct Frames {
 }
 
 impl Frames {
+    fn broken(&self, slot: &Slot) -> Box<Failure> {
+        if let Ending::Broken(failure) = self.trail.ending() {
+            return failure.retryable();
+        }
+        let (filled, all) = (slot.filled(), slot.len());
+        let text = format!("the body ended after {filled} of {all} bytes");
+        Failure::new(Kind::Integrity, text).retryable()
+    }
+
     async fn pour(&mut self, slot: &mut Slot) -> Result<()> {
         while !slot.is_full() {
             let next = self.stream.read_dyn();
             let frame = match tokio::time::timeout(self.client.stall_timeout, next).await {
                 Ok(Ok(frame)) => frame,
-                Ok(Err(_)) => return Err(refused(&self.trail).retryable()),
+                Ok(Err(_)) => return Err(self.broken(slot)),
                 Err(_) => {
                     let seconds = self.client.stall_timeout.as_secs_f64();
                     let text = format!("no byte of the body came for {seconds} s");
@@ -368,17 +375,13 @@ impl Frames {
                 }
             };
             if frame.is_empty() {
-                let text = format!(
-                    "the body ended after {} of {} bytes",
-                    slot.filled(),
-                    slot.len()
-                );
-                return Err(Failure::new(Kind::Integrity, text).retryable());
+                return Err(self.broken(slot));
             }
             for piece in frame {
                 self.trail.received(piece.len());
                 if slot.push(&piece).is_err() {
-                    let text = format!("the body is longer than the {} bytes announced", slot.len());
+                    let text =
+                        format!("the body is longer than the {} bytes announced", slot.len());
                     return Err(Failure::new(Kind::Integrity, text));
                 }
             }
@@ -398,8 +401,8 @@ impl Body for Frames {
 }
 
 impl ObjectStore {
-    fn parts<'a>(
-        &'a self,
+    fn parts(
+        &self,
         key: &str,
         options: &PutOptions,
         in_flight: usize,
@@ -460,8 +463,7 @@ impl Parts {
             failure.kind = Kind::AlreadyExists;
             failure.detail = "an object of this name exists already".into();
             if failure.attempts > 1 {
-                failure.hint =
-                    Some("an earlier try of this very call may have written it".into());
+                failure.hint = Some("an earlier try of this very call may have written it".into());
             }
         }
         failure

@@ -241,15 +241,6 @@ impl S3Requests {
         })
     }
 
-    /// The region that the service says the bucket is in; `None` when it does not say.
-    pub async fn bucket_region(&self, trail: &Trail) -> Result<Option<String>> {
-        let answer = self.head_bucket(trail).await?;
-        let region = answer.headers().get("x-amz-bucket-region");
-        Ok(region
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned))
-    }
-
     async fn head_bucket(&self, trail: &Trail) -> Result<Response<Bytes>> {
         let request = Request::head(self.bucket_address(&[]));
         self.call(request, Bytes::new(), trail).await

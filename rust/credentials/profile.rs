@@ -11,27 +11,10 @@ use reqsign_core::ProvideCredential;
 use super::process;
 use super::sources::{Found, Miss, PROCESS_LIMIT, Search};
 use super::sts::{Proof, Role, assume};
-use super::world::{Snapshot, dns_suffix, read, read_now, tell, variable};
+use super::world::{Snapshot, dns_suffix, read, tell, variable};
 
 type Settings = HashMap<String, String>;
 type Sections = HashMap<String, Settings>;
-
-/// One setting of a profile, such as `region`, from the two files; `None` when they do not say.
-pub fn setting(
-    environment: &HashMap<String, String>,
-    home: Option<&Path>,
-    profile: Option<&str>,
-    name: &str,
-) -> Option<String> {
-    let shared = Shared::new(paths(environment, home), |path| {
-        read_now(path).unwrap_or_default()
-    });
-    let profile = profile
-        .filter(|profile| !profile.is_empty())
-        .or_else(|| named_by(environment))
-        .unwrap_or("default");
-    shared.profile(profile)?.remove(name)
-}
 
 fn named_by(environment: &HashMap<String, String>) -> Option<&str> {
     variable(environment, "AWS_PROFILE").or_else(|| variable(environment, "AWS_DEFAULT_PROFILE"))

@@ -71,8 +71,10 @@ pub fn refused(trail: &Trail) -> Box<Failure> {
         Ending::Refused(answer) => failure(&answer),
         Ending::Broken(failure) => failure,
         Ending::Success(head) => {
-            let mut failure =
-                Failure::new(Kind::Unexpected, "the service's answer cannot be understood");
+            let mut failure = Failure::new(
+                Kind::Unexpected,
+                "the service's answer cannot be understood",
+            );
             failure.status = Some(head.status);
             failure
         }
@@ -98,26 +100,50 @@ pub fn failure(answer: &Answer) -> Box<Failure> {
 /// Amazon S3 API Reference, "List of error codes"; MinIO and Ceph add some of their own.
 pub fn meaning(status: u16, code: &str) -> (Kind, bool) {
     match code {
-        "ExpiredToken" | "TokenRefreshRequired" | "InvalidAccessKeyId" | "InvalidToken"
-        | "SignatureDoesNotMatch" | "RequestTimeTooSkewed" | "AuthorizationHeaderMalformed"
-        | "NotSignedUp" | "InvalidSecurity" | "MissingSecurityHeader" | "ExpiredTokenException" => {
-            (Kind::Authentication, false)
-        }
-        "QuotaExceeded" | "QuotaExceededException" | "XMinioStorageFull"
-        | "XMinioAdminBucketQuotaExceeded" | "StorageFull" | "TooManyBuckets"
+        "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "SignatureDoesNotMatch"
+        | "RequestTimeTooSkewed"
+        | "AuthorizationHeaderMalformed"
+        | "NotSignedUp"
+        | "InvalidSecurity"
+        | "MissingSecurityHeader"
+        | "ExpiredTokenException" => (Kind::Authentication, false),
+        "QuotaExceeded"
+        | "QuotaExceededException"
+        | "XMinioStorageFull"
+        | "XMinioAdminBucketQuotaExceeded"
+        | "StorageFull"
+        | "TooManyBuckets"
         | "ServiceQuotaExceeded" => (Kind::QuotaExceeded, false),
-        "SlowDown" | "TooManyRequests" | "Throttling" | "ThrottlingException"
-        | "RequestLimitExceeded" | "BandwidthLimitExceeded" | "SlowDownRead" | "SlowDownWrite" => {
-            (Kind::RateLimited, true)
-        }
+        "SlowDown"
+        | "TooManyRequests"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded"
+        | "SlowDownRead"
+        | "SlowDownWrite" => (Kind::RateLimited, true),
         "RequestTimeout" | "RequestTimeoutException" => (Kind::Timeout, true),
-        "InternalError" | "ServiceUnavailable" | "OperationAborted"
-        | "ConditionalRequestConflict" | "XMinioServerNotInitialized" => (Kind::Unexpected, true),
+        "InternalError"
+        | "ServiceUnavailable"
+        | "OperationAborted"
+        | "ConditionalRequestConflict"
+        | "XMinioServerNotInitialized" => (Kind::Unexpected, true),
         "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" => (Kind::AlreadyExists, false),
         "BucketNotEmpty" => (Kind::PreconditionFailed, false),
-        "KeyTooLongError" | "KeyTooLong" | "InvalidBucketName" | "InvalidURI"
-        | "InvalidObjectName" | "XMinioInvalidObjectName" => (Kind::InvalidUri, false),
-        "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "InvalidPart"
+        "KeyTooLongError"
+        | "KeyTooLong"
+        | "InvalidBucketName"
+        | "InvalidURI"
+        | "InvalidObjectName"
+        | "XMinioInvalidObjectName" => (Kind::InvalidUri, false),
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "InvalidPart"
         | "IncompleteBody" => (Kind::Integrity, true),
         "NotImplemented" => (Kind::Unsupported, false),
         "InvalidRange" => (Kind::Range, false),

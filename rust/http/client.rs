@@ -1,6 +1,6 @@
 //! The connections: TLS roots, proxies and time limits, chosen once per set of options.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::{NoProxy, Proxy};
@@ -39,7 +39,6 @@ impl Default for HttpOptions {
 pub struct HttpClient {
     client: reqwest::Client,
     pub stall_timeout: Duration,
-    pub connect_timeout: Duration,
 }
 
 impl HttpClient {
@@ -62,16 +61,14 @@ impl HttpClient {
             options.proxy_http.as_deref().map(Proxy::http),
             options.proxy_https.as_deref().map(Proxy::https),
         ];
-        for proxy in proxies {
-            if let Some(proxy) = proxy {
-                let proxy = proxy.map_err(|_| {
-                    Failure::new(
-                        Kind::InvalidArgument,
-                        "`proxy` must be a URL such as http://host:3128",
-                    )
-                })?;
-                builder = builder.proxy(proxy.no_proxy(exceptions.clone()));
-            }
+        for proxy in proxies.into_iter().flatten() {
+            let proxy = proxy.map_err(|_| {
+                Failure::new(
+                    Kind::InvalidArgument,
+                    "`proxy` must be a URL such as http://host:3128",
+                )
+            })?;
+            builder = builder.proxy(proxy.no_proxy(exceptions.clone()));
         }
         let client = builder.build().map_err(|error| {
             Failure::new(
@@ -82,7 +79,6 @@ impl HttpClient {
         Ok(HttpClient {
             client,
             stall_timeout: options.stall_timeout,
-            connect_timeout: options.connect_timeout,
         })
     }
 
@@ -114,8 +110,8 @@ fn tls(options: &HttpOptions) -> Result<rustls::ClientConfig> {
 fn roots(ca_bundle: Option<&str>) -> Result<RootCertStore> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-    let mut store = RootCertStore::empty();
     if let Some(path) = ca_bundle {
+        let mut store = RootCertStore::empty();
         let refuse = |why: String| {
             Failure::new(
                 Kind::InvalidArgument,
@@ -132,11 +128,19 @@ fn roots(ca_bundle: Option<&str>) -> Result<RootCertStore> {
         }
         return Ok(store);
     }
+    Ok(SYSTEM_ROOTS.get_or_init(system_roots).clone())
+}
+
+/// Reading the system's store takes milliseconds, and every store of objects asks for it.
+static SYSTEM_ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+
+fn system_roots() -> RootCertStore {
+    let mut store = RootCertStore::empty();
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if store.is_empty() {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    Ok(store)
+    store
 }
 
 /// For `verify_tls=False`, which a test bench with a certificate of its own may ask for.

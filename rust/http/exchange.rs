@@ -296,10 +296,13 @@ fn content_range(value: &str) -> Option<(u64, u64, u64)> {
 
 fn peer(parts: &http::request::Parts) -> String {
     let host = parts.uri.host().unwrap_or("?");
-    let port = parts.uri.port_u16().unwrap_or(match parts.uri.scheme_str() {
-        Some("http") => 80,
-        _ => 443,
-    });
+    let port = parts
+        .uri
+        .port_u16()
+        .unwrap_or(match parts.uri.scheme_str() {
+            Some("http") => 80,
+            _ => 443,
+        });
     format!("{host}:{port}")
 }
 
@@ -324,7 +327,10 @@ fn broken(error: &reqwest::Error, peer: &str) -> Box<Failure> {
     while let Some(inner) = cause {
         if let Some(found) = inner.downcast_ref::<std::io::Error>() {
             io = Some(found.kind());
-            if let Some(found) = found.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+            if let Some(found) = found
+                .get_ref()
+                .and_then(|e| e.downcast_ref::<rustls::Error>())
+            {
                 tls = Some(found.to_string());
             }
         }
@@ -336,8 +342,11 @@ fn broken(error: &reqwest::Error, peer: &str) -> Box<Failure> {
     }
     let deepest = texts.last().cloned().unwrap_or_else(|| error.to_string());
     if let Some(tls) = tls {
-        return Failure::new(Kind::Connection, format!("no trusted connection to {peer}: {tls}"))
-            .hint("HttpOptions(ca_bundle=…) or AWS_CA_BUNDLE names the authorities to trust");
+        return Failure::new(
+            Kind::Connection,
+            format!("no trusted connection to {peer}: {tls}"),
+        )
+        .hint("HttpOptions(ca_bundle=…) or AWS_CA_BUNDLE names the authorities to trust");
     }
     if error.is_timeout() && error.is_connect() {
         return Failure::new(Kind::Timeout, format!("no connection to {peer} in time"))
@@ -362,7 +371,9 @@ fn broken(error: &reqwest::Error, peer: &str) -> Box<Failure> {
     };
     let failure = Failure::new(Kind::Connection, detail).retryable();
     match io {
-        Some(Io::ConnectionRefused) => failure.hint("is the service running, and the endpoint right?"),
+        Some(Io::ConnectionRefused) => {
+            failure.hint("is the service running, and the endpoint right?")
+        }
         _ => failure,
     }
 }

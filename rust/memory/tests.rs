@@ -255,7 +255,7 @@ fn the_owner_of_borrowed_memory_is_dropped_last() {
     assert!(view.writable() && *view == *b"abcdefghi");
     assert_eq!(part.as_ptr(), start.wrapping_add(3).cast_const());
     drop(view);
-    assert_eq!((*part).as_ref(), b"de");
+    assert_eq!(part.as_slice(), b"de");
     assert_eq!(drops.load(SeqCst), 0);
     std::thread::spawn(move || drop(part)).join().unwrap();
     assert_eq!(drops.load(SeqCst), 1);

@@ -22,7 +22,8 @@ class StoreContract(ReadContract, WriteContract, FileContract, ListContract):
 
     class TestOurs(StoreContract):
         @pytest.fixture(scope="class")
-        def make_store(self, tmp_path_factory):
+        @classmethod
+        def make_store(cls, tmp_path_factory):
             def make(*, bucket=None, **options):
                 return s3dlio.Store(f"file://{tmp_path_factory.mktemp('store')}", **options)
 
@@ -30,12 +31,14 @@ class StoreContract(ReadContract, WriteContract, FileContract, ListContract):
     """
 
     @pytest.fixture(scope="class")
-    def make_store(self) -> Callable[..., Store]:
+    @classmethod
+    def make_store(cls) -> Callable[..., Store]:
         """`make_store(bucket=None, **options)`: an empty store, another one each time; `bucket` names its bucket."""
         raise NotImplementedError("a subclass of StoreContract gives the fixture make_store")
 
     @pytest.fixture(scope="class")
-    def can(self) -> Capabilities:
+    @classmethod
+    def can(cls) -> Capabilities:
         return Capabilities()
 
     @pytest.fixture

@@ -8,11 +8,11 @@ import re
 import threading
 import time
 import uuid
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from urllib.parse import quote, unquote
+from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from .fault import Request
@@ -54,7 +54,9 @@ def error_xml(code: str, message: str, request_id: str) -> bytes:
     ).encode()
 
 
-def operation(method: str, bucket: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+def operation(
+    method: str, bucket: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]
+) -> str:
     """The name that S3 gives to this request."""
     if not bucket:
         return "ListBuckets"
@@ -63,14 +65,23 @@ def operation(method: str, bucket: str, key: str, query: Mapping[str, str], head
             return "DeleteObjects"
         if method == "GET":
             return "GetBucketLocation" if "location" in query else "ListObjectsV2"
-        return {"PUT": "CreateBucket", "DELETE": "DeleteBucket", "HEAD": "HeadBucket"}.get(method, method)
+        return {"PUT": "CreateBucket", "DELETE": "DeleteBucket", "HEAD": "HeadBucket"}.get(
+            method, method
+        )
     if method == "POST":
         return "CreateMultipartUpload" if "uploads" in query else "CompleteMultipartUpload"
     if "uploadId" in query:
-        return {"PUT": "UploadPart", "DELETE": "AbortMultipartUpload", "GET": "ListParts"}.get(method, method)
+        return {"PUT": "UploadPart", "DELETE": "AbortMultipartUpload", "GET": "ListParts"}.get(
+            method, method
+        )
     if method == "PUT" and "x-amz-copy-source" in headers:
         return "CopyObject"
-    return {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}.get(method, method)
+    return {
+        "GET": "GetObject",
+        "HEAD": "HeadObject",
+        "PUT": "PutObject",
+        "DELETE": "DeleteObject",
+    }.get(method, method)
 
 
 class Objects:
@@ -95,11 +106,18 @@ class Objects:
             objects = self.buckets.get(request.bucket)
             if objects is None:
                 raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
-            do = getattr(self, "_" + re.sub(r"(?<!^)([A-Z])", r"_\1", request.operation).lower(), None)
+            do = getattr(
+                self, "_" + re.sub(r"(?<!^)([A-Z])", r"_\1", request.operation).lower(), None
+            )
             if do is None:
                 raise Refusal(501, "NotImplemented")
             if request.operation == "GetObject" and ignore_range:
-                request = Request(**{**request.__dict__, "headers": {k: v for k, v in request.headers.items() if k != "range"}})
+                request = Request(
+                    **{
+                        **request.__dict__,
+                        "headers": {k: v for k, v in request.headers.items() if k != "range"},
+                    }
+                )
             result: Answer = do(request, objects, body)
             return result
 
@@ -110,19 +128,27 @@ class Objects:
         )
         return _xml("ListAllMyBucketsResult", f"<Buckets>{rows}</Buckets>")
 
-    def _head_bucket(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _head_bucket(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         return Answer(200)
 
-    def _get_bucket_location(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _get_bucket_location(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         return _xml("LocationConstraint", "")
 
-    def _delete_bucket(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _delete_bucket(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         if objects:
             raise Refusal(409, "BucketNotEmpty", "The bucket you tried to delete is not empty")
         del self.buckets[request.bucket]
         return Answer(204)
 
-    def _list_objects_v2(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _list_objects_v2(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         query = request.query
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         after = query.get("start-after", "")
@@ -162,14 +188,18 @@ class Objects:
             + "".join(rows),
         )
 
-    def _delete_objects(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _delete_objects(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         rows = []
         for key in _texts(body, "Object", "Key"):
             objects.pop(key, None)
             rows.append(f"<Deleted><Key>{escape(key)}</Key></Deleted>")
         return _xml("DeleteResult", "".join(rows))
 
-    def _get_object(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _get_object(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         found = _found(objects, request.key)
         _read_conditions(request, found)
         headers, size = _describe(found), len(found.data)
@@ -184,22 +214,30 @@ class Objects:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         return Answer(206, found.data[start:stop], headers)
 
-    def _head_object(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _head_object(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         found = _found(objects, request.key)
         _read_conditions(request, found)
         return Answer(200, found.data, _describe(found))
 
-    def _put_object(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _put_object(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         _write_conditions(request, objects)
         stored = _new(request, body)
         objects[request.key] = stored
         return Answer(200, b"", {"ETag": stored.etag})
 
-    def _delete_object(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _delete_object(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         objects.pop(request.key, None)
         return Answer(204)
 
-    def _copy_object(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _copy_object(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         bucket, _, key = unquote(request.headers["x-amz-copy-source"]).lstrip("/").partition("/")
         source = _found(self.buckets.get(bucket, {}), key)
         copied = StoredObject(source.data, source.content_type, source.metadata)
@@ -209,7 +247,9 @@ class Objects:
             f"<LastModified>{_time(copied.modified)}</LastModified><ETag>{escape(copied.etag)}</ETag>",
         )
 
-    def _create_multipart_upload(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _create_multipart_upload(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         upload = uuid.uuid4().hex
         self.uploads[upload] = (request.bucket, request.key, _new(request, b""), {})
         return _xml(
@@ -222,23 +262,39 @@ class Objects:
             raise Refusal(404, "NoSuchUpload")
         return self.uploads[request.query["uploadId"]][3]
 
-    def _upload_part(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _upload_part(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         self._parts(request)[int(request.query["partNumber"])] = body
         return Answer(200, b"", {"ETag": _part_etag(body)})
 
-    def _abort_multipart_upload(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _abort_multipart_upload(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         self._parts(request)
         del self.uploads[request.query["uploadId"]]
         return Answer(204)
 
-    def _complete_multipart_upload(self, request: Request, objects: dict[str, StoredObject], body: bytes) -> Answer:
+    def _complete_multipart_upload(
+        self, request: Request, objects: dict[str, StoredObject], body: bytes
+    ) -> Answer:
         parts = self._parts(request)
-        named = list(zip(map(int, _texts(body, "Part", "PartNumber")), _texts(body, "Part", "ETag"), strict=True))
-        if not named or any(number not in parts or _part_etag(parts[number]) != etag for number, etag in named):
+        named = list(
+            zip(
+                map(int, _texts(body, "Part", "PartNumber")),
+                _texts(body, "Part", "ETag"),
+                strict=True,
+            )
+        )
+        if not named or any(
+            number not in parts or _part_etag(parts[number]) != etag for number, etag in named
+        ):
             raise Refusal(400, "InvalidPart")
         _write_conditions(request, objects)
         *_, opened, _ = self.uploads.pop(request.query["uploadId"])
-        stored = StoredObject(b"".join(parts[number] for number, _ in named), opened.content_type, opened.metadata)
+        stored = StoredObject(
+            b"".join(parts[number] for number, _ in named), opened.content_type, opened.metadata
+        )
         objects[request.key] = stored
         return _xml(
             "CompleteMultipartUploadResult",
@@ -269,7 +325,11 @@ def _part_etag(data: bytes) -> str:
 
 def _new(request: Request, data: bytes) -> StoredObject:
     start = "x-amz-meta-"
-    metadata = {name[len(start) :]: value for name, value in request.headers.items() if name.startswith(start)}
+    metadata = {
+        name[len(start) :]: value
+        for name, value in request.headers.items()
+        if name.startswith(start)
+    }
     return StoredObject(data, request.headers.get("content-type", "binary/octet-stream"), metadata)
 
 
@@ -291,7 +351,11 @@ def _describe(found: StoredObject) -> dict[str, str]:
 def _read_conditions(request: Request, found: StoredObject) -> None:
     wanted, unwanted = request.headers.get("if-match"), request.headers.get("if-none-match")
     if wanted is not None and wanted.strip('"') not in ("*", found.version):
-        raise Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+        raise Refusal(
+            412,
+            "PreconditionFailed",
+            "At least one of the pre-conditions you specified did not hold",
+        )
     if unwanted is not None and unwanted.strip('"') in ("*", found.version):
         raise Refusal(304, "NotModified")
 
@@ -303,4 +367,8 @@ def _write_conditions(request: Request, objects: Mapping[str, StoredObject]) -> 
     if request.headers.get("if-none-match") == "*" and there is not None:
         held = False
     if not held:
-        raise Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+        raise Refusal(
+            412,
+            "PreconditionFailed",
+            "At least one of the pre-conditions you specified did not hold",
+        )

@@ -84,7 +84,9 @@ class Fault:
     after: Effect | None = None
 
     @classmethod
-    def answer(cls, status: int, code: str = "", *, retry_after: float | None = None, message: str = "") -> Fault:
+    def answer(
+        cls, status: int, code: str = "", *, retry_after: float | None = None, message: str = ""
+    ) -> Fault:
         """The error `status` with the S3 `code`, and a Retry-After of `retry_after` seconds."""
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
         return cls(status=status, code=code, message=message or "scripted fault", headers=headers)
@@ -107,7 +109,9 @@ class Fault:
 
     @classmethod
     def slow_down(cls, retry_after: float | None = None) -> Fault:
-        return cls.answer(503, "SlowDown", retry_after=retry_after, message="Please reduce your request rate.")
+        return cls.answer(
+            503, "SlowDown", retry_after=retry_after, message="Please reduce your request rate."
+        )
 
     @classmethod
     def redirect(cls, region: str, status: int = 301, location: str | None = None) -> Fault:

@@ -34,7 +34,13 @@ class FaultServer:
     True
     """
 
-    def __init__(self, *buckets: str, page_keys: int = 1000, domain: str = "", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *buckets: str,
+        page_keys: int = 1000,
+        domain: str = "",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """`buckets` exist from the start. A listing has at most `page_keys` keys. A host `x.domain` means bucket x."""
         self.objects = Objects(page_keys)
         for bucket in buckets:
@@ -50,7 +56,9 @@ class FaultServer:
         self._http = _HttpServer(self, tls)
         self.port: int = self._http.server_address[1]
         self.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), name="fault-server")
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.02,), name="fault-server"
+        )
         self._thread.start()
 
     def store(self, bucket: str, key: str, data: bytes, **fields: object) -> StoredObject:
@@ -129,7 +137,12 @@ class FaultServer:
     def __enter__(self) -> FaultServer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def take(self, request: Request) -> Fault:
@@ -268,7 +281,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
         def take(size: int) -> None:
             while size:
-                block = self.rfile.read(min(size, BLOCK_BYTES, size if stop_at is None else stop_at - request.received_bytes))
+                block = self.rfile.read(
+                    min(
+                        size,
+                        BLOCK_BYTES,
+                        size if stop_at is None else stop_at - request.received_bytes,
+                    )
+                )
                 request.received_bytes += len(block)
                 size -= len(block)
                 read.append(block)
@@ -286,7 +305,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             take(int(request.headers.get("content-length", 0)))
         body = b"".join(read)
-        return _unframed(body) if "aws-chunked" in request.headers.get("content-encoding", "") else body
+        return (
+            _unframed(body)
+            if "aws-chunked" in request.headers.get("content-encoding", "")
+            else body
+        )
 
     def _answer(self, request: Request, body: bytes, fault: Fault) -> Answer:
         request_id = uuid.uuid4().hex[:16].upper()
@@ -297,13 +320,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             answer = Answer(200, error_xml(fault.code, fault.message, request_id), common)
         else:
             try:
-                answer = self.server.faults.objects.answer(request, body, ignore_range=fault.ignores_range)
+                answer = self.server.faults.objects.answer(
+                    request, body, ignore_range=fault.ignores_range
+                )
                 answer.headers = common | answer.headers
             except Refusal as refusal:
-                content = b"" if refusal.status == 304 else error_xml(refusal.code, refusal.message, request_id)
+                content = (
+                    b""
+                    if refusal.status == 304
+                    else error_xml(refusal.code, refusal.message, request_id)
+                )
                 answer = Answer(refusal.status, content, common)
         replaced = {name.lower() for name in fault.headers}
-        answer.headers = {n: v for n, v in answer.headers.items() if n.lower() not in replaced} | dict(fault.headers)
+        answer.headers = {
+            n: v for n, v in answer.headers.items() if n.lower() not in replaced
+        } | dict(fault.headers)
         return answer
 
     def _send(self, request: Request, answer: Answer, fault: Fault) -> None:
@@ -332,7 +363,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _End
 
     def _send_body(self, request: Request, body: memoryview, fault: Fault) -> None:
-        step = BLOCK_BYTES if fault.bytes_per_second is None else max(1, int(fault.bytes_per_second / 20))
+        step = (
+            BLOCK_BYTES
+            if fault.bytes_per_second is None
+            else max(1, int(fault.bytes_per_second / 20))
+        )
         for start in range(0, len(body), step):
             block = body[start : start + step]
             if fault.chunked:

@@ -19,13 +19,16 @@ CROWD = 2_500
 
 class ListContract:
     @pytest.fixture(scope="class")
-    def crowd(self, make_store: MakeStore) -> Store:
+    @classmethod
+    def crowd(cls, make_store: MakeStore) -> Store:
         """A store of more keys than fit on two pages of any service."""
         store = make_store()
         store.put_many([(f"many/{i:05}", b"x" * (i % 3)) for i in range(CROWD)])
         return store
 
-    def test_every_page_of_a_long_listing_comes_once_and_in_order(self, crowd: Store, call: Door) -> None:
+    def test_every_page_of_a_long_listing_comes_once_and_in_order(
+        self, crowd: Store, call: Door
+    ) -> None:
         listing = call(crowd.list, "many")
         assert len(listing) == CROWD
         assert list(listing) == [uri_of(crowd, f"many/{i:05}") for i in range(CROWD)]
@@ -45,17 +48,26 @@ class ListContract:
         assert listing.is_prefix == [False, True, True, False]
         assert list(call(store.list, "b")) == [uri_of(store, "b/c"), uri_of(store, "b/d/")]
         assert list(call(store.list, "b/")) == [uri_of(store, "b/c"), uri_of(store, "b/d/")]
-        assert list(call(store.list, uri_of(store, "b"))) == [uri_of(store, "b/c"), uri_of(store, "b/d/")]
+        assert list(call(store.list, uri_of(store, "b"))) == [
+            uri_of(store, "b/c"),
+            uri_of(store, "b/d/"),
+        ]
 
-    def test_a_recursive_listing_has_every_object_and_no_prefix(self, store: Store, call: Door) -> None:
+    def test_a_recursive_listing_has_every_object_and_no_prefix(
+        self, store: Store, call: Door
+    ) -> None:
         keys = ["a", "b/c", "b/d/e", "f/g"]
         store.put_many([(key, b"12") for key in keys])
         listing = call(store.list, "", recursive=True)
         assert list(listing) == [uri_of(store, key) for key in keys]
         assert not any(listing.is_prefix)
-        assert list(call(store.list, "b", recursive=True)) == [uri_of(store, key) for key in ("b/c", "b/d/e")]
+        assert list(call(store.list, "b", recursive=True)) == [
+            uri_of(store, key) for key in ("b/c", "b/d/e")
+        ]
 
-    def test_a_prefix_is_a_folder_and_not_the_start_of_a_name(self, store: Store, call: Door) -> None:
+    def test_a_prefix_is_a_folder_and_not_the_start_of_a_name(
+        self, store: Store, call: Door
+    ) -> None:
         store.put_many([(key, b"") for key in ("run1/a", "run10/a", "run1x")])
         assert list(call(store.list, "run1", recursive=True)) == [uri_of(store, "run1/a")]
 
@@ -81,7 +93,9 @@ class ListContract:
     def test_a_pattern_is_a_glob_below_the_prefix(
         self, store: Store, call: Door, pattern: str, keys: list[str]
     ) -> None:
-        store.put_many([(f"top/{key}", b"") for key in ("a.npy", "d/b.npy", "d/e/c.npy", "d/x.txt")])
+        store.put_many(
+            [(f"top/{key}", b"") for key in ("a.npy", "d/b.npy", "d/e/c.npy", "d/x.txt")]
+        )
         listing = call(store.list, "top", recursive=True, pattern=pattern)
         assert list(listing) == [uri_of(store, f"top/{key}") for key in keys]
 
@@ -118,17 +132,23 @@ class ListContract:
         if not can.buckets:
             pytest.skip("no buckets")
         store = make_store(bucket=new_bucket)
-        assert new_bucket not in [info.uri.partition("://")[2].strip("/") for info in call(store.list_buckets)]
+        assert new_bucket not in [
+            info.uri.partition("://")[2].strip("/") for info in call(store.list_buckets)
+        ]
         call(store.create_bucket)
         try:
-            assert new_bucket in [info.uri.partition("://")[2].strip("/") for info in call(store.list_buckets)]
+            assert new_bucket in [
+                info.uri.partition("://")[2].strip("/") for info in call(store.list_buckets)
+            ]
             call(store.put, "key", b"1")
             with pytest.raises(S3dlioError):
                 call(store.delete_bucket)
             call(store.delete, "key")
         finally:
             call(store.delete_bucket)
-        assert new_bucket not in [info.uri.partition("://")[2].strip("/") for info in call(store.list_buckets)]
+        assert new_bucket not in [
+            info.uri.partition("://")[2].strip("/") for info in call(store.list_buckets)
+        ]
 
     def test_a_bucket_that_is_there_is_not_made_again(
         self, store: Store, call: Door, can: Capabilities

@@ -19,7 +19,9 @@ MakeStore = Callable[..., Store]
 
 class ReadContract:
     @pytest.mark.parametrize("size", [0, 1, 2, 4095, 4096, 4097, 65_536, MIB + 1])
-    def test_returns_exactly_the_bytes_that_were_put(self, store: Store, call: Door, size: int) -> None:
+    def test_returns_exactly_the_bytes_that_were_put(
+        self, store: Store, call: Door, size: int
+    ) -> None:
         data = pattern(size)
         call(store.put, "object", data)
         buffer = call(store.get, "object")
@@ -35,7 +37,9 @@ class ReadContract:
         assert buffer == b"Xbc"
         assert call(store.get, "object") == b"abc"
 
-    def test_a_large_object_comes_whole_and_in_place(self, make_store: MakeStore, call: Door) -> None:
+    def test_a_large_object_comes_whole_and_in_place(
+        self, make_store: MakeStore, call: Door
+    ) -> None:
         store = make_store(part_bytes=MIB, split_bytes=2 * MIB)
         data = pattern(5 * MIB + 17)
         call(store.put, "object", data)
@@ -44,7 +48,18 @@ class ReadContract:
 
     @pytest.mark.parametrize(
         ("offset", "length"),
-        [(0, None), (0, 10), (0, 1), (3, 4), (9, 1), (9, None), (0, 11), (5, 100), (9, 2**40), (4, None)],
+        [
+            (0, None),
+            (0, 10),
+            (0, 1),
+            (3, 4),
+            (9, 1),
+            (9, None),
+            (0, 11),
+            (5, 100),
+            (9, 2**40),
+            (4, None),
+        ],
     )
     def test_a_range_is_the_slice_of_the_object(
         self, store: Store, call: Door, offset: int, length: int | None
@@ -54,7 +69,9 @@ class ReadContract:
         stop = None if length is None else offset + length
         assert call(store.get_range, "object", offset, length) == data[offset:stop]
 
-    @pytest.mark.parametrize(("offset", "length"), [(10, None), (10, 1), (11, None), (11, 5), (2**40, 1)])
+    @pytest.mark.parametrize(
+        ("offset", "length"), [(10, None), (10, 1), (11, None), (11, 5), (2**40, 1)]
+    )
     def test_a_range_that_starts_at_or_after_the_end_is_an_error(
         self, store: Store, call: Door, offset: int, length: int | None
     ) -> None:
@@ -194,7 +211,9 @@ class ReadContract:
         assert out == b"xyz"
         assert call(store.get_into, "empty", bytearray()) == 0
 
-    def test_get_into_splits_a_large_object_in_place(self, make_store: MakeStore, call: Door) -> None:
+    def test_get_into_splits_a_large_object_in_place(
+        self, make_store: MakeStore, call: Door
+    ) -> None:
         store = make_store(part_bytes=MIB, split_bytes=2 * MIB)
         data = pattern(3 * MIB + 5)
         store.put("object", data)
@@ -211,10 +230,19 @@ class ReadContract:
 
     @pytest.mark.parametrize(
         "out",
-        [b"0123456789", memoryview(bytearray(20))[::2], memoryview(bytearray(10)).toreadonly(), "text", 10, None],
+        [
+            b"0123456789",
+            memoryview(bytearray(20))[::2],
+            memoryview(bytearray(10)).toreadonly(),
+            "text",
+            10,
+            None,
+        ],
         ids=["bytes", "strided", "readonly", "str", "int", "None"],
     )
-    def test_out_that_cannot_be_written_is_refused_at_the_call(self, store: Store, call: Door, out: Any) -> None:
+    def test_out_that_cannot_be_written_is_refused_at_the_call(
+        self, store: Store, call: Door, out: Any
+    ) -> None:
         store.put("object", b"0123456789")
         before = store.counters()["requests"]
         with pytest.raises((TypeError, ValueError, BufferError)):
@@ -224,23 +252,34 @@ class ReadContract:
     def test_get_many_into_fills_each_out(self, store: Store, call: Door) -> None:
         store.put_many([("a", b"111"), ("b", b""), ("c", b"333333")])
         memory = bytearray(12)
-        outs = [memoryview(memory)[0:3], memoryview(memory)[3:3], memoryview(memory)[3:9], memoryview(memory)[9:12]]
+        outs = [
+            memoryview(memory)[0:3],
+            memoryview(memory)[3:3],
+            memoryview(memory)[3:9],
+            memoryview(memory)[9:12],
+        ]
         assert call(store.get_many_into, ["a", "b", "c", "a"], outs) == [3, 0, 6, 3]
         assert memory == b"111333333111"
         assert call(store.get_many_into, [], []) == []
 
-    def test_get_many_into_refuses_overlapping_or_missing_outs(self, store: Store, call: Door) -> None:
+    def test_get_many_into_refuses_overlapping_or_missing_outs(
+        self, store: Store, call: Door
+    ) -> None:
         store.put_many([("a", b"111"), ("b", b"222")])
         memory = bytearray(6)
         with pytest.raises(ValueError):
             call(store.get_many_into, ["a", "b"], [memory, memory])
         with pytest.raises(ValueError):
-            call(store.get_many_into, ["a", "b"], [memoryview(memory)[0:4], memoryview(memory)[3:6]])
+            call(
+                store.get_many_into, ["a", "b"], [memoryview(memory)[0:4], memoryview(memory)[3:6]]
+            )
         with pytest.raises(ValueError):
             call(store.get_many_into, ["a", "b"], [memory])
         assert memory == bytes(6)
 
-    def test_what_is_missing_is_not_found_by_every_reading_verb(self, store: Store, call: Door) -> None:
+    def test_what_is_missing_is_not_found_by_every_reading_verb(
+        self, store: Store, call: Door
+    ) -> None:
         attempts: dict[str, Callable[[], Any]] = {
             "get": lambda: call(store.get, "missing"),
             "get_range": lambda: call(store.get_range, "missing", 0, 10),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import urllib.request
 from array import array
@@ -68,7 +69,9 @@ class WriteContract:
         for key in keys:
             call(store.put, key, b"data")
             assert call(store.get, key) == b"data"
-        assert sorted(call(store.list, "", recursive=True)) == sorted(uri_of(store, key) for key in keys)
+        assert sorted(call(store.list, "", recursive=True)) == sorted(
+            uri_of(store, key) for key in keys
+        )
 
     @pytest.mark.parametrize("key", ["/leading", "double//slash", "trailing/"])
     def test_empty_segments_are_part_of_the_key(
@@ -81,7 +84,9 @@ class WriteContract:
         assert list(call(store.list, "", recursive=True)) == [uri_of(store, key)]
         assert call(store.exists, key.replace("//", "/").strip("/")) is False
 
-    def test_a_trailing_space_is_part_of_the_key(self, store: Store, call: Door, can: Capabilities) -> None:
+    def test_a_trailing_space_is_part_of_the_key(
+        self, store: Store, call: Door, can: Capabilities
+    ) -> None:
         if not can.trailing_space:
             pytest.skip("this server drops it")
         call(store.put, "key ", b"with")
@@ -89,7 +94,9 @@ class WriteContract:
         assert call(store.get, "key ") == b"with"
         assert call(store.get, "key") == b"without"
 
-    def test_a_name_can_be_object_and_prefix(self, store: Store, call: Door, can: Capabilities) -> None:
+    def test_a_name_can_be_object_and_prefix(
+        self, store: Store, call: Door, can: Capabilities
+    ) -> None:
         call(store.put, "a", b"1")
         if not can.file_and_folder:
             with pytest.raises(S3dlioError):
@@ -107,7 +114,9 @@ class WriteContract:
         assert len(call(store.list, "", recursive=True)) == 0
 
     @pytest.mark.parametrize("key", ["nul\0", "../up", "a/../b", "./a", "a/.", ".."])
-    def test_keys_that_mean_something_else_are_refused(self, store: Store, call: Door, key: str) -> None:
+    def test_keys_that_mean_something_else_are_refused(
+        self, store: Store, call: Door, key: str
+    ) -> None:
         with pytest.raises(ValueError):
             call(store.put, key, b"data")
         with pytest.raises(ValueError):
@@ -130,13 +139,17 @@ class WriteContract:
         call(store.put, "other", call(store.get, "object"))
         assert call(store.get, "other") == b"data"
 
-    @pytest.mark.parametrize("data", ["text", 5, None, [1, 2], memoryview(bytearray(8))[::2]], ids=repr)
+    @pytest.mark.parametrize(
+        "data", ["text", 5, None, [1, 2], memoryview(bytearray(8))[::2]], ids=repr
+    )
     def test_put_refuses_what_is_not_bytes(self, store: Store, call: Door, data: Any) -> None:
         with pytest.raises((TypeError, ValueError, BufferError)):
             call(store.put, "object", data)
         assert call(store.exists, "object") is False
 
-    def test_a_second_put_replaces_the_first(self, store: Store, call: Door, can: Capabilities) -> None:
+    def test_a_second_put_replaces_the_first(
+        self, store: Store, call: Door, can: Capabilities
+    ) -> None:
         first = call(store.put, "object", b"first, and longer")
         second = call(store.put, "object", b"second")
         assert call(store.get, "object") == b"second"
@@ -155,7 +168,9 @@ class WriteContract:
         with pytest.raises(AttributeError):
             info.size = 6
 
-    def test_metadata_and_content_type_come_back(self, store: Store, call: Door, can: Capabilities) -> None:
+    def test_metadata_and_content_type_come_back(
+        self, store: Store, call: Door, can: Capabilities
+    ) -> None:
         options: dict[str, Any] = {}
         if can.content_type:
             options["content_type"] = "text/x-test"
@@ -168,7 +183,9 @@ class WriteContract:
         if can.metadata:
             assert dict(info.metadata) == {"one": "1", "two-words": "a b"}
 
-    def test_metadata_that_cannot_be_kept_is_refused(self, store: Store, call: Door, can: Capabilities) -> None:
+    def test_metadata_that_cannot_be_kept_is_refused(
+        self, store: Store, call: Door, can: Capabilities
+    ) -> None:
         if can.metadata:
             pytest.skip("it can be kept")
         with pytest.raises(UnsupportedError):
@@ -184,7 +201,9 @@ class WriteContract:
         assert isinstance(caught.value, FileExistsError)
         assert call(store.get, "object") == b"first"
 
-    def test_if_match_replaces_only_that_version(self, store: Store, call: Door, can: Capabilities) -> None:
+    def test_if_match_replaces_only_that_version(
+        self, store: Store, call: Door, can: Capabilities
+    ) -> None:
         if not can.if_match:
             pytest.skip("no if_match")
         first = call(store.put, "object", b"first")
@@ -199,7 +218,9 @@ class WriteContract:
         items = [(f"dir/{i}", pattern(i * 100, seed=i + 1)) for i in range(20)]
         infos = call(store.put_many, items)
         assert [info.size for info in infos] == [len(data) for _, data in items]
-        assert [bytes(b) for b in call(store.get_many, [key for key, _ in items])] == [data for _, data in items]
+        assert [bytes(b) for b in call(store.get_many, [key for key, _ in items])] == [
+            data for _, data in items
+        ]
         assert call(store.put_many, []) == []
 
     def test_put_many_refuses_two_writes_to_one_key(self, store: Store, call: Door) -> None:
@@ -207,7 +228,9 @@ class WriteContract:
             call(store.put_many, [("twice", b"1"), ("once", b"2"), ("twice", b"3")])
         assert len(store.list("")) == 0
 
-    def test_a_large_put_goes_in_parts(self, make_store: MakeStore, call: Door, can: Capabilities) -> None:
+    def test_a_large_put_goes_in_parts(
+        self, make_store: MakeStore, call: Door, can: Capabilities
+    ) -> None:
         store = make_store(put_part_bytes=5 * MIB, put_split_bytes=6 * MIB)
         data = pattern(11 * MIB + 3)
         info = call(store.put, "object", data)
@@ -260,23 +283,32 @@ class WriteContract:
         assert len(store.list("")) == 5
         assert call(store.delete_many, []) == 0
 
-    def test_delete_prefix_removes_what_lies_below_and_can_be_asked_first(self, store: Store, call: Door) -> None:
+    def test_delete_prefix_removes_what_lies_below_and_can_be_asked_first(
+        self, store: Store, call: Door
+    ) -> None:
         store.put_many([(key, b"") for key in ("run1/a", "run1/b/c", "run10/a", "run")])
         below = [uri_of(store, "run1/a"), uri_of(store, "run1/b/c")]
         assert sorted(call(store.delete_prefix, "run1", dry_run=True)) == below
         assert len(store.list("", recursive=True)) == 4
         assert call(store.delete_prefix, "run1") == 2
-        assert sorted(store.list("", recursive=True)) == [uri_of(store, "run"), uri_of(store, "run10/a")]
+        assert sorted(store.list("", recursive=True)) == [
+            uri_of(store, "run"),
+            uri_of(store, "run10/a"),
+        ]
         assert call(store.delete_prefix, "run1") == 0
 
-    def test_a_presigned_uri_works_without_us(self, store: Store, call: Door, can: Capabilities) -> None:
+    def test_a_presigned_uri_works_without_us(
+        self, store: Store, call: Door, can: Capabilities
+    ) -> None:
         key = "some/key with space+plus%41ü"
         if not can.presign:
             with pytest.raises(UnsupportedError):
                 call(store.presign, key, "GET", 60)
             return
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        put = urllib.request.Request(call(store.presign, key, "PUT", 60), data=b"data", method="PUT")
+        put = urllib.request.Request(
+            call(store.presign, key, "PUT", 60), data=b"data", method="PUT"
+        )
         put.add_header("Content-Type", "application/octet-stream")
         with opener.open(put, timeout=20) as answer:
             assert answer.status in (200, 201, 204)
@@ -329,13 +361,17 @@ class FileContract:
         with store.open("object", "wb") as file:
             assert file.writable() and not file.readable()
             for start in range(0, len(data), 700_001):
-                assert file.write(data[start : start + 700_001]) == len(data[start : start + 700_001])
+                assert file.write(data[start : start + 700_001]) == len(
+                    data[start : start + 700_001]
+                )
             assert file.tell() == len(data)
             assert store.exists("object") is False
         assert store.get("object") == data
 
     @pytest.mark.parametrize("size", [10, 11 * MIB])
-    def test_an_exception_inside_with_writes_nothing(self, make_store: MakeStore, size: int) -> None:
+    def test_an_exception_inside_with_writes_nothing(
+        self, make_store: MakeStore, size: int
+    ) -> None:
         store = make_store(put_part_bytes=5 * MIB, put_split_bytes=6 * MIB)
         store.put("object", b"earlier")
         for key in ("object", "other"):
@@ -344,6 +380,35 @@ class FileContract:
                 raise ZeroDivisionError
         assert store.get("object") == b"earlier"
         assert list(store.list("", recursive=True)) == [uri_of(store, "object")]
+
+    def test_an_awaited_file_reads_and_writes(self, make_store: MakeStore) -> None:
+        store = make_store(put_part_bytes=5 * MIB, put_split_bytes=6 * MIB)
+        data = pattern(11 * MIB + 1)
+
+        async def run() -> None:
+            async with await store.open_async("object", "wb") as file:
+                for start in range(0, len(data), 700_001):
+                    await file.write(data[start : start + 700_001])
+            async with await store.open_async("object", "rb") as file:
+                assert await file.read(10) == data[:10]
+                assert await file.seek(-5, io.SEEK_END) == len(data) - 5
+                assert await file.read() == data[-5:]
+            with pytest.raises(ZeroDivisionError):
+                async with await store.open_async("other", "wb") as file:
+                    await file.write(b"1")
+                    raise ZeroDivisionError
+
+        asyncio.run(run())
+        assert list(store.list("")) == [uri_of(store, "object")]
+
+    def test_a_mode_of_x_never_replaces(self, store: Store, can: Capabilities) -> None:
+        if not can.if_absent:
+            pytest.skip("no if_absent")
+        with store.open("object", "xb") as file:
+            file.write(b"first")
+        with pytest.raises(AlreadyExistsError), store.open("object", "xb") as file:
+            file.write(b"second")
+        assert store.get("object") == b"first"
 
     @pytest.mark.parametrize("mode", ["", "q", "r+", "a", "rw", "rbx", 5])
     def test_an_impossible_mode_is_refused(self, store: Store, mode: Any) -> None:

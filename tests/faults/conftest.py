@@ -6,20 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from backends import make_store
+from faults.verbs import QUICK
 
 import s3dlio
-from backends import make_store
 from s3dlio.testing import Door, FaultServer
-
-QUICK = {
-    "access_key_id": "AKIDFAULTTEST",
-    "secret_access_key": "verysecretkey/of+this=test",
-    "region": "us-east-1",
-    "max_attempts": 3,
-    "backoff_seconds": 0.01,
-    "backoff_max_seconds": 0.02,
-    "stall_timeout_seconds": 0.5,
-}
 
 
 @pytest.fixture

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import builtins
-import datetime
 import ipaddress
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import QUICK
-from verbs import DATA, VERBS, Verb
+from backends import make_store
+from faults.verbs import DATA, QUICK, VERBS, Verb
 
 import s3dlio
-from backends import make_store
 from s3dlio.errors import ConnectionError, S3dlioError
 from s3dlio.testing import Door, Fault, FaultServer, refused_endpoint
 
@@ -53,7 +53,9 @@ def test_a_server_that_went_away_is_a_connection_error(call: Door) -> None:
         call(store.exists, "key")
 
 
-def test_a_server_that_comes_back_is_used_again(server: FaultServer, store: s3dlio.Store, call: Door) -> None:
+def test_a_server_that_comes_back_is_used_again(
+    server: FaultServer, store: s3dlio.Store, call: Door
+) -> None:
     server.store("bucket", "key", DATA)
     server.fail(Fault.reset(), times=3)
     with pytest.raises(ConnectionError):
@@ -81,7 +83,11 @@ def test_a_bucket_elsewhere_is_found_or_named(
 def test_a_host_style_bucket_is_reached_through_a_proxy(call: Door) -> None:
     with FaultServer("bucket", domain="storage.test") as proxy:
         store = make_store(
-            "s3://bucket", **KEYS, endpoint="http://storage.test", addressing="virtual", proxy=proxy.endpoint
+            "s3://bucket",
+            **KEYS,
+            endpoint="http://storage.test",
+            addressing="virtual",
+            proxy=proxy.endpoint,
         )
         call(store.put, "a key", DATA)
         assert call(store.get, "a key") == DATA
@@ -90,56 +96,70 @@ def test_a_host_style_bucket_is_reached_through_a_proxy(call: Door) -> None:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PEM file of a key and of a certificate for 127.0.0.1 that signs itself."""
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """authority.pem, and server.pem: key and certificate of 127.0.0.1, signed by that authority."""
     pytest.importorskip("cryptography")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "s3dlio test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path: Path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    def made(subject: str, key: Any, issuer: str, signer: Any, *, is_authority: bool) -> Any:
+        def name(text: str) -> x509.Name:
+            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+        now = datetime.now(UTC)
+        host = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(name(issuer))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.SubjectAlternativeName([host]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .sign(signer, hashes.SHA256())
         )
-        + made.public_bytes(serialization.Encoding.PEM)
+
+    root, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    pem = serialization.Encoding.PEM
+    folder = tmp_path_factory.mktemp("tls")
+    authority = made(
+        "s3dlio test authority", root, "s3dlio test authority", root, is_authority=True
     )
-    return path
+    server = made("127.0.0.1", leaf, "s3dlio test authority", root, is_authority=False)
+    (folder / "authority.pem").write_bytes(authority.public_bytes(pem))
+    (folder / "server.pem").write_bytes(
+        leaf.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + server.public_bytes(pem)
+    )
+    return folder
 
 
 @pytest.fixture
-def secure(certificate: Path) -> FaultServer:
+def secure(certificates: Path) -> Iterator[FaultServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(certificates / "server.pem")
     with FaultServer("bucket", tls=context) as server:
         yield server
 
 
-def test_a_custom_authority_is_trusted(secure: FaultServer, certificate: Path, call: Door) -> None:
-    store = make_store("s3://bucket", **KEYS, endpoint=secure.endpoint, ca_bundle=str(certificate))
+def test_a_custom_authority_is_trusted(secure: FaultServer, certificates: Path, call: Door) -> None:
+    store = make_store(
+        "s3://bucket",
+        **KEYS,
+        endpoint=secure.endpoint,
+        ca_bundle=str(certificates / "authority.pem"),
+    )
     call(store.put, "key", DATA)
     assert call(store.get, "key") == DATA
 
 
 def test_the_environments_authority_is_trusted(
-    secure: FaultServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    secure: FaultServer, certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates / "authority.pem"))
     store = make_store("s3://bucket", **KEYS, endpoint=secure.endpoint)
     store.put("key", DATA)
     assert store.get("key") == DATA
@@ -147,7 +167,7 @@ def test_the_environments_authority_is_trusted(
 
 def test_an_unknown_authority_is_refused(secure: FaultServer, call: Door) -> None:
     store = make_store("s3://bucket", **QUICK, endpoint=secure.endpoint)
-    with pytest.raises(ConnectionError, match="(?i)certificate"):
+    with pytest.raises(ConnectionError, match=r"(?i)certificate"):
         call(store.get, "key")
     with pytest.raises(ConnectionError):
         call(store.put, "key", b"1")

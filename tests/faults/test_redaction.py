@@ -7,16 +7,22 @@ import traceback
 from collections.abc import Callable
 
 import pytest
-from conftest import QUICK
-from verbs import VERBS, Verb
+from backends import make_store, options_of
+from faults.verbs import QUICK, VERBS, Verb
 
 import s3dlio
-from backends import make_store, options_of
 from s3dlio.errors import S3dlioError
 from s3dlio.testing import Door, Fault, FaultServer
 
 TOKEN = "FwoGZXIvYXdzsession=token+of/test"
-SECRETS = (QUICK["secret_access_key"], TOKEN, "X-Amz-Signature", "Signature=", "Credential=", "proxypassword")
+SECRETS = (
+    QUICK["secret_access_key"],
+    TOKEN,
+    "X-Amz-Signature",
+    "Signature=",
+    "Credential=",
+    "proxypassword",
+)
 Make = Callable[..., s3dlio.Store]
 
 
@@ -28,7 +34,9 @@ def assert_no_secret(text: str) -> None:
 @pytest.mark.parametrize("fault", [Fault.access_denied(), Fault.answer(403, "SignatureDoesNotMatch"), Fault.reset(),
                                    Fault.answer(500, "InternalError"), Fault.error_inside_ok()], ids=lambda f: f.code or "reset")  # fmt: skip
 @pytest.mark.parametrize("verb", VERBS, ids=str)
-def test_no_error_shows_a_secret(server: FaultServer, make: Make, call: Door, verb: Verb, fault: Fault) -> None:
+def test_no_error_shows_a_secret(
+    server: FaultServer, make: Make, call: Door, verb: Verb, fault: Fault
+) -> None:
     server.fail(fault, times=None)
     try:
         verb.run(call, make(session_token=TOKEN))

@@ -128,7 +128,9 @@ def test_a_body_in_chunks_comes_whole(server: FaultServer, split: s3dlio.Store, 
     assert len(call(split.list, "")) == 2
 
 
-def test_a_chunked_body_that_breaks_is_completed(server: FaultServer, store: s3dlio.Store, call: Door) -> None:
+def test_a_chunked_body_that_breaks_is_completed(
+    server: FaultServer, store: s3dlio.Store, call: Door
+) -> None:
     server.store("bucket", "key", OLD)
     server.fail(Fault(chunked=True, send_bytes=1_000_000), times=1)
     assert get(call, store) == OLD

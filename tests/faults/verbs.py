@@ -11,6 +11,15 @@ from s3dlio.testing import Door, FaultServer
 from s3dlio.testing.door import pattern
 
 MIB = 1 << 20
+QUICK = {
+    "access_key_id": "AKIDFAULTTEST",
+    "secret_access_key": "verysecretkey/of+this=test",
+    "region": "us-east-1",
+    "max_attempts": 3,
+    "backoff_seconds": 0.01,
+    "backoff_max_seconds": 0.02,
+    "stall_timeout_seconds": 0.5,
+}
 DATA = pattern(1000)
 PARTS = {"put_part_bytes": 5 * MIB, "put_split_bytes": 5 * MIB}
 BIG = pattern(6 * MIB)
@@ -52,7 +61,12 @@ def _is_data(server: FaultServer, result: Any) -> bool:
 READS = [
     Verb("get", "GetObject", lambda call, s: call(s.get, "key"), _is_data),
     Verb("get_range", "GetObject", lambda call, s: call(s.get_range, "key", 0, 2000), _is_data),
-    Verb("get_ranges", "GetObject", lambda call, s: call(s.get_ranges, "key", [(0, 1000)])[0], _is_data),
+    Verb(
+        "get_ranges",
+        "GetObject",
+        lambda call, s: call(s.get_ranges, "key", [(0, 1000)])[0],
+        _is_data,
+    ),
     Verb("get_many", "GetObject", lambda call, s: call(s.get_many, ["key"])[0], _is_data),
     Verb("iter_many", "GetObject", lambda call, s: call.each(s.iter_many, ["key"])[0][1], _is_data),
     Verb("get_into", "GetObject", _get_into, _is_data),

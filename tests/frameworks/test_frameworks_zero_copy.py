@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import make_store
 
 import s3dlio
-from backends import make_store
 
 pytestmark = pytest.mark.frameworks
 VALUES = np.arange(60_000, dtype=np.float32)

@@ -71,5 +71,7 @@ def test_workers_read_every_object_once(
     script = tmp_path_factory.mktemp("script") / "train.py"
     script.write_text(SCRIPT)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", str(script), uri, method]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=dict(os.environ))
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=200, check=False, env=dict(os.environ)
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from backends import make_store as store_of
 
 import s3dlio
-from backends import make_store as store_of
 from s3dlio.testing import Door, FaultServer
 
 KEYS = {"access_key_id": "AKIDTEST", "secret_access_key": "secret", "region": "us-east-1"}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backends import make_store, options_of
 
 import s3dlio
-from backends import make_store, options_of
 from s3dlio.errors import InvalidUriError, S3dlioError, UnsupportedError
 from s3dlio.testing import Door
 
@@ -95,7 +95,9 @@ IMPOSSIBLE = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in IMPOSSIBLE.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in IMPOSSIBLE.items() for value in values]
+)
 def test_an_impossible_option_is_refused_when_it_is_made(name: str, value: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=name):
         options_of(**{name: value})
@@ -117,7 +119,10 @@ def test_an_impossible_variable_is_named(monkeypatch: pytest.MonkeyPatch, value:
         s3dlio.Store("memory://b")
 
 
-@pytest.mark.parametrize("arguments", [{"max_in_flight": 0}, {"max_in_flight": -1}, {"max_in_flight": "4"}, {"max_in_flight": 1.5}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"max_in_flight": 0}, {"max_in_flight": -1}, {"max_in_flight": "4"}, {"max_in_flight": 1.5}],
+)
 def test_an_impossible_argument_is_refused(call: Door, arguments: dict[str, Any]) -> None:
     store = make_store("memory://b")
     with pytest.raises((ValueError, TypeError), match="max_in_flight"):
@@ -132,21 +137,27 @@ def test_an_impossible_memory_limit_is_refused(call: Door, limit: Any) -> None:
 
 @pytest.mark.parametrize("expires", [0, -1, float("nan"), 10**9, "60"])
 def test_an_impossible_expiry_is_refused(call: Door, expires: Any) -> None:
-    store = make_store("s3://bucket", endpoint="http://127.0.0.1:1", access_key_id="a", secret_access_key="b")
+    store = make_store(
+        "s3://bucket", endpoint="http://127.0.0.1:1", access_key_id="a", secret_access_key="b"
+    )
     with pytest.raises((ValueError, TypeError), match="expires"):
         call(store.presign, "key", "GET", expires)
     with pytest.raises((ValueError, TypeError), match="PATCH"):
         call(store.presign, "key", "PATCH", 60)
 
 
-def test_two_files_of_one_name_are_not_downloaded_over_each_other(call: Door, tmp_path: Path) -> None:
+def test_two_files_of_one_name_are_not_downloaded_over_each_other(
+    call: Door, tmp_path: Path
+) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "same").write_bytes(b"1")
     (tmp_path / "b" / "same").write_bytes(b"2")
     target = make_store(f"memory://{tmp_path.name}")
     with pytest.raises(ValueError, match="same"):
-        call(s3dlio.upload, [str(tmp_path / "a" / "same"), str(tmp_path / "b" / "same")], target.uri)
+        call(
+            s3dlio.upload, [str(tmp_path / "a" / "same"), str(tmp_path / "b" / "same")], target.uri
+        )
     assert len(target.list("")) == 0
 
 
@@ -237,5 +248,7 @@ assert os.listdir("{tmp_path}") == ["small"], os.listdir("{tmp_path}")
 
 
 def run(script: str) -> None:
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from backends import make_store
 
 import s3dlio
-from backends import make_store
 from s3dlio.testing import Door, Fault, FaultServer
 
 Remote = Callable[..., s3dlio.Store]
@@ -115,7 +115,9 @@ def test_other_threads_run_while_a_call_waits(counting: FaultServer, remote: Rem
 
 @pytest.mark.parametrize("scheme", ["file", "memory"])
 @pytest.mark.timeout(120)
-def test_a_hundred_thousand_uris_bring_as_many_results(tmp_path: Path, call: Door, scheme: str) -> None:
+def test_a_hundred_thousand_uris_bring_as_many_results(
+    tmp_path: Path, call: Door, scheme: str
+) -> None:
     store = make_store(f"file://{tmp_path}" if scheme == "file" else "memory://crowd")
     store.put_many([(f"k{i}", b"%d" % i) for i in range(100)])
     before = store.counters()["requests"]
@@ -128,7 +130,9 @@ def test_a_hundred_thousand_uris_bring_as_many_results(tmp_path: Path, call: Doo
     assert sum(len(buffer) for buffer in buffers) == sum(len(str(i)) for i in order)
 
 
-def test_nothing_is_asked_before_the_answer_is_awaited(counting: FaultServer, remote: Remote) -> None:
+def test_nothing_is_asked_before_the_answer_is_awaited(
+    counting: FaultServer, remote: Remote
+) -> None:
     counting.store("bucket", "key", b"1")
     coroutine = remote().get_async("key")
     time.sleep(0.05)

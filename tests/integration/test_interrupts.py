@@ -51,7 +51,10 @@ def interrupted_after(server: FaultServer, call: str) -> float:
     """Seconds from SIGINT until `call` gave way to KeyboardInterrupt."""
     server.forget()
     child = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(call=call)], stdout=subprocess.PIPE, env=dict(os.environ), text=True
+        [sys.executable, "-c", SCRIPT.format(call=call)],
+        stdout=subprocess.PIPE,
+        env=dict(os.environ),
+        text=True,
     )
     try:
         assert server.wait_until(lambda: server.in_flight > 0, 20)
@@ -84,10 +87,15 @@ def test_ctrl_c_interrupts_a_stalled_call(of_server: FaultServer, name: str) -> 
 def test_ctrl_c_in_a_body_interrupts_too(of_server: FaultServer) -> None:
     of_server.store("bucket", "key", bytes(100_000))
     of_server.fail(Fault.stall(1000), times=None)
-    assert min(interrupted_after(of_server, CALLS["get"]) for _ in range(3)) < BOUND_SECONDS + SLACK_SECONDS
+    assert (
+        min(interrupted_after(of_server, CALLS["get"]) for _ in range(3))
+        < BOUND_SECONDS + SLACK_SECONDS
+    )
 
 
-def test_a_signal_handler_that_returns_does_not_end_the_call(counting: FaultServer, remote: Remote) -> None:
+def test_a_signal_handler_that_returns_does_not_end_the_call(
+    counting: FaultServer, remote: Remote
+) -> None:
     counting.store("bucket", "key", b"1")
     counting.fail(Fault.late(0.5))
     seen: list[int] = []
@@ -102,7 +110,9 @@ def test_a_signal_handler_that_returns_does_not_end_the_call(counting: FaultServ
 
 
 @pytest.mark.parametrize("at", [None, 1000])
-def test_a_cancelled_task_closes_its_request(counting: FaultServer, remote: Remote, at: int | None) -> None:
+def test_a_cancelled_task_closes_its_request(
+    counting: FaultServer, remote: Remote, at: int | None
+) -> None:
     counting.store("bucket", "key", bytes(1_000_000))
     counting.fail(Fault.stall(at))
     store = remote()
@@ -155,7 +165,9 @@ def test_a_cancelled_put_publishes_nothing(counting: FaultServer, remote: Remote
     assert counting.stored("bucket", "key") is None
 
 
-def test_a_loop_that_is_closed_with_gets_in_flight_is_no_trouble(counting: FaultServer, remote: Remote) -> None:
+def test_a_loop_that_is_closed_with_gets_in_flight_is_no_trouble(
+    counting: FaultServer, remote: Remote
+) -> None:
     counting.store("bucket", "key", b"1")
     counting.fail(Fault.late(0.3), times=5)
     store = remote()

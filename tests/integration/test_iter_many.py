@@ -51,7 +51,9 @@ def test_a_consumer_that_waits_holds_the_requests_back(
     assert len(counting.requests()) == 100
 
 
-def test_an_object_above_the_limit_still_comes(remote: Remote, counting: FaultServer, keys: list[str]) -> None:
+def test_an_object_above_the_limit_still_comes(
+    remote: Remote, counting: FaultServer, keys: list[str]
+) -> None:
     store = remote()
     assert len(list(store.iter_many(keys[:5], memory_limit=10))) == 5
     assert len(list(store.iter_many(store.list(""), memory_limit=10))) == 100
@@ -61,7 +63,9 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def test_an_abandoned_iterator_ends_its_requests(counting: FaultServer, remote: Remote, keys: list[str]) -> None:
+def test_an_abandoned_iterator_ends_its_requests(
+    counting: FaultServer, remote: Remote, keys: list[str]
+) -> None:
     store = remote()
     list(store.iter_many(keys))
     counting.forget()
@@ -80,7 +84,9 @@ def test_an_abandoned_iterator_ends_its_requests(counting: FaultServer, remote: 
     assert counting.wait_until(lambda: threads() <= before)
 
 
-def test_a_loop_that_is_left_ends_its_requests(counting: FaultServer, remote: Remote, keys: list[str]) -> None:
+def test_a_loop_that_is_left_ends_its_requests(
+    counting: FaultServer, remote: Remote, keys: list[str]
+) -> None:
     counting.fail(Fault.stall(10), times=None, skip=1)
 
     async def run() -> None:
@@ -101,14 +107,18 @@ def test_an_iterator_that_was_closed_is_over(remote: Remote, keys: list[str]) ->
         next(items)
 
 
-def test_an_iterator_nobody_asks_makes_no_request(counting: FaultServer, remote: Remote, keys: list[str]) -> None:
+def test_an_iterator_nobody_asks_makes_no_request(
+    counting: FaultServer, remote: Remote, keys: list[str]
+) -> None:
     items = remote().iter_many(keys)
     time.sleep(0.1)
     assert counting.requests() == []
     items.close()
 
 
-def test_failures_can_come_in_their_places(counting: FaultServer, remote: Remote, keys: list[str]) -> None:
+def test_failures_can_come_in_their_places(
+    counting: FaultServer, remote: Remote, keys: list[str]
+) -> None:
     items = list(remote().iter_many([keys[0], "missing", keys[1]], on_error="return"))
     assert [index for index, _ in items] == [0, 1, 2]
     assert isinstance(items[1][1], s3dlio.NotFoundError)

@@ -56,7 +56,9 @@ def run(tmp_path: Path, body: str, uri: str) -> None:
     script.write_text(PROLOGUE + textwrap.dedent(body))
     # Python 3.12 warns of any fork beside threads; that it works is what is tested.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", str(script), uri]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=dict(os.environ))
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=50, check=False, env=dict(os.environ)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
@@ -147,7 +149,9 @@ def test_a_fork_in_the_midst_of_requests_does_not_hang(script_folder: Path, uri:
     )
 
 
-def test_a_child_may_end_the_ordinary_way_and_drop_what_it_inherited(script_folder: Path, uri: str) -> None:
+def test_a_child_may_end_the_ordinary_way_and_drop_what_it_inherited(
+    script_folder: Path, uri: str
+) -> None:
     run(
         script_folder,
         """
@@ -171,7 +175,9 @@ def test_a_child_may_end_the_ordinary_way_and_drop_what_it_inherited(script_fold
     )
 
 
-def test_a_fork_inside_a_running_loop_can_use_a_loop_of_its_own(script_folder: Path, uri: str) -> None:
+def test_a_fork_inside_a_running_loop_can_use_a_loop_of_its_own(
+    script_folder: Path, uri: str
+) -> None:
     run(
         script_folder,
         """

@@ -28,7 +28,9 @@ def covered(server: FaultServer, key: str) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("size", [1, 1000, MIB, 8 * MIB, 16 * MIB - 1])
-def test_a_small_get_is_one_request(counting: FaultServer, remote: Remote, call: Door, size: int) -> None:
+def test_a_small_get_is_one_request(
+    counting: FaultServer, remote: Remote, call: Door, size: int
+) -> None:
     data = pattern(size)
     counting.store("bucket", "key", data)
     store = remote()
@@ -48,7 +50,9 @@ def test_an_empty_get_asks_no_head(counting: FaultServer, remote: Remote, call: 
     assert len(operations(counting)) <= 2
 
 
-def test_a_large_get_is_its_ranges_and_no_head(counting: FaultServer, remote: Remote, call: Door) -> None:
+def test_a_large_get_is_its_ranges_and_no_head(
+    counting: FaultServer, remote: Remote, call: Door
+) -> None:
     data = pattern(20 * MIB + 3)
     stored = counting.store("bucket", "key", data)
     assert call(remote().get, "key") == data
@@ -56,7 +60,11 @@ def test_a_large_get_is_its_ranges_and_no_head(counting: FaultServer, remote: Re
     assert covered(counting, "key") == [
         (0, 8 * MIB - 1), (8 * MIB, 16 * MIB - 1), (16 * MIB, 20 * MIB + 2),
     ]  # fmt: skip
-    later = [request for request in counting.requests() if not (request.range or "").startswith("bytes=0-")]
+    later = [
+        request
+        for request in counting.requests()
+        if not (request.range or "").startswith("bytes=0-")
+    ]
     assert [request.headers.get("if-match") for request in later] == [stored.etag] * 2
 
 
@@ -68,7 +76,9 @@ def test_a_range_is_one_request(counting: FaultServer, remote: Remote, call: Doo
     assert (request.operation, request.range) == ("GetObject", "bytes=100-1099")
 
 
-def test_ranges_are_joined_only_when_told(counting: FaultServer, remote: Remote, call: Door) -> None:
+def test_ranges_are_joined_only_when_told(
+    counting: FaultServer, remote: Remote, call: Door
+) -> None:
     data = pattern(MIB)
     counting.store("bucket", "key", data)
     ranges = [(0, 10), (20, 10), (500_000, 10)]
@@ -98,7 +108,9 @@ def test_get_many_of_a_listing_asks_no_head_and_no_byte_twice(
     listing = call(store.list, "")
     counting.forget()
     buffers = call(store.get_many, listing)
-    assert [bytes(b) for b in buffers] == [pattern(size, seed=i + 1) for i, size in enumerate(sizes)]
+    assert [bytes(b) for b in buffers] == [
+        pattern(size, seed=i + 1) for i, size in enumerate(sizes)
+    ]
     assert set(operations(counting)) <= {"GetObject"}
     assert sum(request.sent_bytes for request in counting.requests()) == sum(sizes)
 
@@ -136,10 +148,16 @@ def test_a_put_is_one_request_and_a_large_one_its_parts(
     assert made[0] == "CreateMultipartUpload"
     assert made[1:4] == ["UploadPart"] * 3
     assert made[4] == "CompleteMultipartUpload"
-    assert sorted(r.received_bytes for r in counting.requests("UploadPart")) == [MIB, 5 * MIB, 5 * MIB]
+    assert sorted(r.received_bytes for r in counting.requests("UploadPart")) == [
+        MIB,
+        5 * MIB,
+        5 * MIB,
+    ]
 
 
-def test_a_copy_moves_no_bytes_through_here(counting: FaultServer, remote: Remote, call: Door) -> None:
+def test_a_copy_moves_no_bytes_through_here(
+    counting: FaultServer, remote: Remote, call: Door
+) -> None:
     counting.store("bucket", "key", pattern(MIB))
     store = remote()
     call(store.copy, "key", "copy")
@@ -154,7 +172,9 @@ def test_a_listing_is_its_pages(remote: Remote, counting: FaultServer, call: Doo
     assert operations(counting) == ["ListObjectsV2"] * 3
 
 
-def test_a_streamed_listing_asks_for_a_page_when_it_is_due(remote: Remote, counting: FaultServer) -> None:
+def test_a_streamed_listing_asks_for_a_page_when_it_is_due(
+    remote: Remote, counting: FaultServer
+) -> None:
     for i in range(2500):
         counting.store("bucket", f"k{i:04}", b"")
     items = remote().iter_list("")
@@ -164,7 +184,9 @@ def test_a_streamed_listing_asks_for_a_page_when_it_is_due(remote: Remote, count
     items.close()
 
 
-def test_delete_many_is_a_request_for_a_thousand(remote: Remote, counting: FaultServer, call: Door) -> None:
+def test_delete_many_is_a_request_for_a_thousand(
+    remote: Remote, counting: FaultServer, call: Door
+) -> None:
     for i in range(1500):
         counting.store("bucket", f"k{i:04}", b"")
     assert call(remote().delete_many, [f"k{i:04}" for i in range(1500)]) == 1500
@@ -172,7 +194,9 @@ def test_delete_many_is_a_request_for_a_thousand(remote: Remote, counting: Fault
     assert counting.objects.buckets["bucket"] == {}
 
 
-def test_no_more_requests_are_in_flight_than_allowed(counting: FaultServer, remote: Remote, call: Door) -> None:
+def test_no_more_requests_are_in_flight_than_allowed(
+    counting: FaultServer, remote: Remote, call: Door
+) -> None:
     for i in range(40):
         counting.store("bucket", f"k{i}", b"1")
     counting.fail(Fault.late(0.02), times=None)
@@ -180,7 +204,9 @@ def test_no_more_requests_are_in_flight_than_allowed(counting: FaultServer, remo
     assert 2 <= counting.busiest <= 4
 
 
-def test_a_large_put_holds_few_parts_at_once(counting: FaultServer, remote: Remote, call: Door) -> None:
+def test_a_large_put_holds_few_parts_at_once(
+    counting: FaultServer, remote: Remote, call: Door
+) -> None:
     counting.fail(Fault.late(0.05), times=None, operation="UploadPart")
     store = remote(put_part_bytes=5 * MIB, put_split_bytes=5 * MIB, put_in_flight=2)
     call(store.put, "key", bytes(40 * MIB))

@@ -15,7 +15,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, of_server: FaultServer
     return "s3://bucket" if request.param == "s3" else f"file://{tmp_path}/bucket"
 
 
-def test_the_calls_work_as_written(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_calls_work_as_written(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -42,9 +44,15 @@ def test_the_calls_work_as_written(place: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_tree_is_kept_by_download(place: str, tmp_path: Path) -> None:
-    s3dlio.put_many([(f"{place}/run/a", b"1"), (f"{place}/run/b/c", b"2"), (f"{place}/run2/x", b"3")])
+    s3dlio.put_many(
+        [(f"{place}/run/a", b"1"), (f"{place}/run/b/c", b"2"), (f"{place}/run2/x", b"3")]
+    )
     s3dlio.download(f"{place}/run/", str(tmp_path / "out"))
-    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(tmp_path / "out"))
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
     assert {name.removeprefix("run/") for name in found} == {"a", "b/c"}
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import make_store
 
 import s3dlio
-from backends import make_store
 from s3dlio.testing import Door
 from s3dlio.testing.door import pattern
 
@@ -27,7 +27,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, remote: Remote) -> s3d
         made = make_store("memory://zero")
     else:
         scheme = "direct" if request.param == "direct" else "file"
-        options = {"direct_fallback": "buffered"} if scheme == "direct" else {"mmap": request.param == "mmap"}
+        options = (
+            {"direct_fallback": "buffered"}
+            if scheme == "direct"
+            else {"mmap": request.param == "mmap"}
+        )
         made = make_store(f"{scheme}://{tmp_path}", **options)
     made.put("key", DATA)
     return made
@@ -125,13 +129,19 @@ def test_get_many_into_fills_the_rows_of_a_batch(store: s3dlio.Store, call: Door
         store.put(f"row{i}", np.full(1000, i, np.float32))
     batch = np.zeros((8, 1000), np.float32)
     call(store.get_many_into, [f"row{i}" for i in range(8)], list(batch))
-    np.testing.assert_array_equal(batch, np.repeat(np.arange(8, dtype=np.float32), 1000).reshape(8, 1000))
+    np.testing.assert_array_equal(
+        batch, np.repeat(np.arange(8, dtype=np.float32), 1000).reshape(8, 1000)
+    )
 
 
 def test_a_strided_or_readonly_array_is_refused(store: s3dlio.Store) -> None:
     frozen = np.zeros(len(DATA), np.uint8)
     frozen.flags.writeable = False
-    for out in (np.zeros((len(DATA), 2), np.uint8)[:, 0], frozen, np.zeros(len(DATA) - 1, np.uint8)):
+    for out in (
+        np.zeros((len(DATA), 2), np.uint8)[:, 0],
+        frozen,
+        np.zeros(len(DATA) - 1, np.uint8),
+    ):
         with pytest.raises((ValueError, TypeError, BufferError)):
             store.get_into("key", out)
         assert not out.any()
@@ -152,7 +162,9 @@ def test_pickling_out_of_band_copies_nothing(store: s3dlio.Store) -> None:
     packed = pickle.dumps(buffer, protocol=5, buffer_callback=outside.append)
     assert len(packed) < 1000
     assert len(outside) == 1
-    assert address(np.frombuffer(outside[0].raw(), np.uint8)) == address(np.frombuffer(buffer, np.uint8))
+    assert address(np.frombuffer(outside[0].raw(), np.uint8)) == address(
+        np.frombuffer(buffer, np.uint8)
+    )
     assert pickle.loads(packed, buffers=outside) == DATA
     assert pickle.loads(pickle.dumps(buffer)) == DATA
     assert pickle.loads(pickle.dumps(buffer, protocol=2)) == DATA

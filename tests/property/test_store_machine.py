@@ -60,7 +60,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(items=st.dictionaries(KEYS, DATA, max_size=5))
     def put_many(self, items: dict[str, bytes]) -> None:
-        for (key, data), info in zip(items.items(), self.store.put_many(items.items()), strict=True):
+        for (key, data), info in zip(
+            items.items(), self.store.put_many(items.items()), strict=True
+        ):
             self.written(key, data, info)
 
     @rule(key=keys, data=st.lists(DATA, max_size=3), fails=st.booleans())
@@ -156,7 +158,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(pattern=st.sampled_from(["a", "b", "[a-b]"]))
     def list_one_level_by_pattern(self, pattern: str) -> None:
-        matching = [key for key in self.model if "/" not in key and fnmatch.fnmatchcase(key, pattern)]
+        matching = [
+            key for key in self.model if "/" not in key and fnmatch.fnmatchcase(key, pattern)
+        ]
         assert list(self.store.list("", recursive=True, pattern=pattern)) == self.uris(matching)
 
     @invariant()

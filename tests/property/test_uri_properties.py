@@ -9,8 +9,14 @@ from s3dlio.errors import InvalidUriError
 from s3dlio.uri import URI
 
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
-SEGMENTS = st.text(CHARACTERS.filter(lambda c: c != "/"), max_size=20).filter(lambda s: s not in (".", ".."))
-KEYS = st.lists(SEGMENTS, min_size=1, max_size=6).map("/".join).filter(lambda key: len(key.encode()) <= 1000)
+SEGMENTS = st.text(CHARACTERS.filter(lambda c: c != "/"), max_size=20).filter(
+    lambda s: s not in (".", "..")
+)
+KEYS = (
+    st.lists(SEGMENTS, min_size=1, max_size=6)
+    .map("/".join)
+    .filter(lambda key: len(key.encode()) <= 1000)
+)
 BUCKETS = st.from_regex(r"[a-z0-9][a-z0-9-]{1,40}[a-z0-9]", fullmatch=True)
 
 

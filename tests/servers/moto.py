@@ -23,11 +23,25 @@ def start(folder: Path | None = None) -> Server:
     folder.mkdir(parents=True, exist_ok=True)
     return start_http(
         "moto",
-        lambda port: [program, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        lambda port: [
+            program,
+            "-W",
+            "ignore",
+            "-m",
+            "moto.server",
+            "-H",
+            "127.0.0.1",
+            "-p",
+            str(port),
+        ],
         folder=folder,
         access_key="moto-test-key",
         secret_key="moto-test-secret",
         probe="/moto-api/",
         # moto itself signs nothing; boto3 inside it must not look for keys.
-        environment={"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "TMPDIR": str(folder)},
+        environment={
+            "AWS_ACCESS_KEY_ID": "none",
+            "AWS_SECRET_ACCESS_KEY": "none",
+            "TMPDIR": str(folder),
+        },
     )

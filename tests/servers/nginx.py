@@ -67,4 +67,6 @@ def start(folder: Path | None = None, bucket: str = "bench") -> Server:
         configuration.write_text(CONFIGURATION.format(folder=folder, port=port, user=user))
         return [program, "-e", folder / "error.log", "-c", configuration]
 
-    return start_http("nginx", command, folder=folder, access_key="", secret_key="", probe="/__ready")
+    return start_http(
+        "nginx", command, folder=folder, access_key="", secret_key="", probe="/__ready"
+    )

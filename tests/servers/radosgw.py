@@ -7,9 +7,27 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from .server import Found, Server, StartError, answers, free_port, spawn, stop, temporary_folder, wait_until
+from .server import (
+    Found,
+    Server,
+    StartError,
+    answers,
+    free_port,
+    spawn,
+    stop,
+    temporary_folder,
+    wait_until,
+)
 
-PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool", "ceph-authtool")
+PROGRAMS = (
+    "ceph-mon",
+    "ceph-osd",
+    "radosgw",
+    "radosgw-admin",
+    "ceph",
+    "monmaptool",
+    "ceph-authtool",
+)
 PACKAGES = "radosgw ceph-mon ceph-osd ceph-common"
 STEP_SECONDS = 60
 
@@ -62,7 +80,10 @@ rgw_dns_name = localhost
 def find_or_install() -> Found:
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
-        return Found(None, f"{', '.join(missing)} not installed: apt-get install --no-install-recommends {PACKAGES}")
+        return Found(
+            None,
+            f"{', '.join(missing)} not installed: apt-get install --no-install-recommends {PACKAGES}",
+        )
     return Found(shutil.which("radosgw"))
 
 
@@ -85,7 +106,9 @@ def start(folder: Path | None = None) -> Server:
 def _start(folder: Path, children: list[subprocess.Popen[bytes]]) -> Server:
     fsid, monitor, port = str(uuid.uuid4()), free_port(), free_port()
     configuration, keyring, log = folder / "ceph.conf", folder / "keyring", folder / "radosgw.log"
-    configuration.write_text(CONFIGURATION.format(fsid=fsid, monitor=monitor, port=port, folder=folder))
+    configuration.write_text(
+        CONFIGURATION.format(fsid=fsid, monitor=monitor, port=port, folder=folder)
+    )
 
     def step(*arguments: str | Path) -> None:
         words = [str(argument) for argument in arguments]
@@ -94,7 +117,9 @@ def _start(folder: Path, children: list[subprocess.Popen[bytes]]) -> Server:
         except subprocess.TimeoutExpired as error:
             raise StartError(f"{' '.join(words)} took more than {STEP_SECONDS} s") from error
         if done.returncode != 0:
-            raise StartError(f"{' '.join(words)} failed: {done.stderr.decode(errors='replace')[-1000:]}")
+            raise StartError(
+                f"{' '.join(words)} failed: {done.stderr.decode(errors='replace')[-1000:]}"
+            )
 
     def child(*arguments: str | Path) -> None:
         children.append(spawn(arguments, log))
@@ -102,11 +127,31 @@ def _start(folder: Path, children: list[subprocess.Popen[bytes]]) -> Server:
     with_conf = ("-c", configuration)
     step("monmaptool", "--create", "--clobber", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{monitor}/0]",
          folder / "monmap")  # fmt: skip
-    step("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
+    step(
+        "ceph-authtool",
+        "--create-keyring",
+        keyring,
+        "--gen-key",
+        "-n",
+        "mon.",
+        "--cap",
+        "mon",
+        "allow *",
+    )
     for name in ("client.admin", "client.rgw", "osd.0"):
         step("ceph-authtool", keyring, "--gen-key", "-n", name,
              "--cap", "mon", "allow *", "--cap", "osd", "allow *", "--cap", "mgr", "allow *")  # fmt: skip
-    step("ceph-mon", *with_conf, "--mkfs", "-i", "a", "--monmap", folder / "monmap", "--keyring", keyring)
+    step(
+        "ceph-mon",
+        *with_conf,
+        "--mkfs",
+        "-i",
+        "a",
+        "--monmap",
+        folder / "monmap",
+        "--keyring",
+        keyring,
+    )
     child("ceph-mon", "-f", *with_conf, "-i", "a")
     osd = str(uuid.uuid4())
     step("ceph", *with_conf, "osd", "new", osd)

@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 # Read before the tests move HOME to a temporary folder.
-PROGRAMS_FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "s3dlio" / "bin"
+PROGRAMS_FOLDER = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "s3dlio" / "bin"
+)
 HOME = os.environ.get("HOME", "/")
 
 
@@ -128,7 +130,11 @@ def wait_until(
     while not ready():
         gone = [child for child in children if child.poll() is not None]
         if gone or time.monotonic() > deadline:
-            why = f"{gone[0].args} ended with {gone[0].returncode}" if gone else f"not ready after {seconds} s"
+            why = (
+                f"{gone[0].args} ended with {gone[0].returncode}"
+                if gone
+                else f"not ready after {seconds} s"
+            )
             tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
             raise StartError(f"{why}\n{tail}")
         time.sleep(0.05)
@@ -179,10 +185,16 @@ def go_program(name: str, module: str) -> Found:
     environment = dict(os.environ, HOME=HOME, GOBIN=str(cache), GOFLAGS="-modcacherw")
     try:
         done = subprocess.run(
-            [go, "install", f"{module}@latest"], env=environment, capture_output=True, timeout=1800, check=False
+            [go, "install", f"{module}@latest"],
+            env=environment,
+            capture_output=True,
+            timeout=1800,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Found(None, f"go install {module} failed: {error}")
     if done.returncode != 0:
-        return Found(None, f"go install {module} failed: {done.stderr.decode(errors='replace')[-500:]}")
+        return Found(
+            None, f"go install {module} failed: {done.stderr.decode(errors='replace')[-500:]}"
+        )
     return Found(str(cache / name))

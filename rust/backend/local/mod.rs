@@ -103,15 +103,15 @@ impl Backend for Local {
         range: ReadRange<'a>,
         trail: &'a Trail,
     ) -> Answer<'a, Opened> {
-        Box::pin(read::open(key, range, self.access, trail))
+        Box::pin(async move { read::open(&path(key), range, self.access, trail).await })
     }
 
     fn map<'a>(&'a self, key: &'a str, range: ReadRange<'a>, trail: &'a Trail) -> Answer<'a, View> {
-        Box::pin(read::map(key, range, trail))
+        Box::pin(async move { read::map(&path(key), range, trail).await })
     }
 
     fn stat<'a>(&'a self, key: &'a str, _trail: &'a Trail) -> Answer<'a, Meta> {
-        let key = key.to_owned();
+        let key = path(key);
         Box::pin(async move {
             offload(move || Version::of_path(&key).map(|version| version.meta())).await?
         })
@@ -126,7 +126,7 @@ impl Backend for Local {
     ) -> Answer<'a, Meta> {
         Box::pin(async move {
             let condition = Condition::of(options)?;
-            let (key, trail) = (key.to_owned(), trail.clone());
+            let (key, trail) = (path(key), trail.clone());
             let (access, sync) = (self.access, self.sync);
             let (keep, wanted) = still_wanted();
             let meta = offload(move || {
@@ -150,7 +150,7 @@ impl Backend for Local {
     ) -> Answer<'a, Box<dyn PartWriter>> {
         Box::pin(async move {
             let condition = Condition::of(options)?;
-            let (key, trail) = (key.to_owned(), trail.clone());
+            let (key, trail) = (path(key), trail.clone());
             let (access, sync) = (self.access, self.sync);
             let sink = offload(move || Sink::create(key, condition, access, sync, trail)).await??;
             let writer: Box<dyn PartWriter> = Box::new(FileWriter { sink: Some(sink) });
@@ -159,12 +159,12 @@ impl Backend for Local {
     }
 
     fn list(&self, prefix: &str, recursive: bool, trail: &Trail) -> Result<Box<dyn Pages>> {
-        Ok(Box::new(FilePages::new(prefix, recursive, trail)))
+        Ok(Box::new(FilePages::new(&path(prefix), recursive, trail)))
     }
 
     /// Folders that become empty stay: whether they are wanted is not known here.
     fn delete<'a>(&'a self, key: &'a str, _trail: &'a Trail) -> Answer<'a, ()> {
-        let key = key.to_owned();
+        let key = path(key);
         Box::pin(async move { offload(move || relocate::delete(&key)).await? })
     }
 
@@ -176,7 +176,7 @@ impl Backend for Local {
         Box::pin(async move {
             let mut results = Vec::with_capacity(keys.len());
             for some in keys.chunks(DELETE_KEYS) {
-                let some = some.to_vec();
+                let some: Vec<String> = some.iter().map(|key| path(key)).collect();
                 let work = move || {
                     some.iter()
                         .map(|key| relocate::delete(key))
@@ -190,7 +190,7 @@ impl Backend for Local {
 
     fn copy<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
         Box::pin(async move {
-            let (from, to, trail) = (from.to_owned(), to.to_owned(), trail.clone());
+            let (from, to, trail) = (path(from), path(to), trail.clone());
             let sync = self.sync;
             let (keep, wanted) = still_wanted();
             let meta = offload(move || relocate::copy(&from, &to, sync, &trail, &wanted)).await?;
@@ -201,7 +201,7 @@ impl Backend for Local {
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
         Box::pin(async move {
-            let (from, to, trail) = (from.to_owned(), to.to_owned(), trail.clone());
+            let (from, to, trail) = (path(from), path(to), trail.clone());
             let sync = self.sync;
             let (keep, wanted) = still_wanted();
             let meta = offload(move || relocate::rename(&from, &to, sync, &trail, &wanted)).await?;
@@ -228,8 +228,8 @@ impl Backend for Local {
     fn list_buckets<'a>(&'a self, trail: &'a Trail) -> Answer<'a, Vec<Entry>> {
         Box::pin(async move {
             let root = match self.root.as_str() {
-                "/" => "/".to_owned(),
-                root => format!("{root}/"),
+                "/" => String::new(),
+                root => format!("{}/", &root[1..]),
             };
             let mut pages = self.list(&root, false, trail)?;
             let mut buckets = Vec::new();
@@ -238,7 +238,7 @@ impl Backend for Local {
             }
             offload(move || {
                 for bucket in &mut buckets {
-                    bucket.modified = born(&bucket.key);
+                    bucket.modified = born(&path(&bucket.key));
                     bucket.key = bucket.key[root.len()..].trim_end_matches('/').to_owned();
                 }
                 buckets
@@ -280,6 +280,11 @@ impl Backend for Local {
     fn is_local(&self) -> bool {
         true
     }
+}
+
+/// Keys stand below the root of the file system, as they stand below a bucket elsewhere.
+fn path(key: &str) -> String {
+    format!("/{key}")
 }
 
 /// When the folder was made, where the file system knows.

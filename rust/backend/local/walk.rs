@@ -205,7 +205,6 @@ pub struct FilePages {
 
 impl FilePages {
     pub fn new(prefix: &str, recursive: bool, trail: &Trail) -> Self {
-        let prefix = if prefix.is_empty() { "/" } else { prefix };
         FilePages {
             state: State::Start(prefix.to_owned()),
             recursive,
@@ -242,7 +241,11 @@ impl Pages for FilePages {
                     ));
                 }
             };
-            let (walk, page) = work?;
+            let (walk, mut page) = work?;
+            for entry in &mut page {
+                // A key has no slash before it.
+                entry.key.remove(0);
+            }
             self.state = if walk.levels.is_empty() {
                 State::Done
             } else {

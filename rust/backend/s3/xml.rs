@@ -227,6 +227,22 @@ pub fn buckets(document: &[u8]) -> Result<Page> {
     })
 }
 
+/// The keys that DeleteObjects could not delete, and why.
+pub fn refusals(document: &[u8]) -> Result<Vec<(String, crate::trail::Answer)>> {
+    let root = Element::read(document, "DeleteResult")?;
+    let refused = root.all("Error").map(|error| {
+        let text = |name| error.text(name).map(str::to_owned);
+        let answer = crate::trail::Answer {
+            status: 200,
+            code: text("Code"),
+            message: text("Message"),
+            ..Default::default()
+        };
+        (text("Key").unwrap_or_default(), answer)
+    });
+    Ok(refused.collect())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -344,20 +360,4 @@ mod tests {
         assert_eq!(page.entries[0].key, "one");
         assert_eq!(page.entries[0].modified, Some(60.0));
     }
-}
-
-/// The keys that DeleteObjects could not delete, and why.
-pub fn refusals(document: &[u8]) -> Result<Vec<(String, crate::trail::Answer)>> {
-    let root = Element::read(document, "DeleteResult")?;
-    let refused = root.all("Error").map(|error| {
-        let text = |name| error.text(name).map(str::to_owned);
-        let answer = crate::trail::Answer {
-            status: 200,
-            code: text("Code"),
-            message: text("Message"),
-            ..Default::default()
-        };
-        (text("Key").unwrap_or_default(), answer)
-    });
-    Ok(refused.collect())
 }

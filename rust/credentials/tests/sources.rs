@@ -386,26 +386,3 @@ fn sso_trades_the_stored_token_of_a_session() {
         "{said}"
     );
 }
-
-#[test]
-fn a_profile_tells_its_region() {
-    let home = folder("region");
-    std::fs::write(
-        home.join(".aws/config"),
-        "[default]\nregion = eu-north-1\n[profile p]\nregion=us-west-1\n",
-    )
-    .unwrap();
-    let ask = |variables: &[(&str, &str)], profile: Option<&str>| {
-        let environment = options(None, variables).environment;
-        profile_setting(&environment, Some(&home), profile, "region")
-    };
-    assert_eq!(ask(&[], None).unwrap(), "eu-north-1");
-    assert_eq!(ask(&[], Some("p")).unwrap(), "us-west-1");
-    assert_eq!(ask(&[("AWS_PROFILE", "p")], None).unwrap(), "us-west-1");
-    assert_eq!(ask(&[], Some("nobody")), None);
-    let elsewhere = home.join("none");
-    assert_eq!(
-        ask(&[("AWS_CONFIG_FILE", elsewhere.to_str().unwrap())], None),
-        None
-    );
-}
