@@ -229,6 +229,28 @@ impl Credentials {
     }
 
     /// Forgets what the service has just refused; the next call looks anew.
+    /// Forgets the credentials that a service called stale; says whether there are others now.
+    pub async fn renew(&self) -> bool {
+        if self.anonymous() {
+            return false;
+        }
+        let Ok(before) = self.fetch().await else {
+            return false;
+        };
+        self.invalidate();
+        self.fetch().await.is_ok_and(|after| {
+            (
+                after.access_key_id,
+                after.secret_access_key,
+                after.session_token,
+            ) != (
+                before.access_key_id,
+                before.secret_access_key,
+                before.session_token,
+            )
+        })
+    }
+
     pub fn invalidate(&self) {
         let mut held = self.held();
         if held
@@ -296,10 +318,7 @@ impl ProvideCredential for Credentials {
             .map_err(|failure| reqsign_core::Error::credential_invalid(failure.to_string()))?;
         // OpenDAL keeps what it is given until two minutes before its end. Lent for less, it comes back
         // for every request, and sees what was renewed or forgotten here.
-        let lent = Timestamp::now() + LENT;
-        if credential.expires_in.is_none_or(|end| end > lent) {
-            credential.expires_in = Some(lent);
-        }
+        credential.expires_in = Some(Timestamp::now() + LENT);
         Ok(Some(credential))
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 /// When to split a read, and into what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Reads at least this long travel as several ranges.
+    /// Reads of a known length, at least this long, travel as several ranges.
     pub split_bytes: u64,
     /// The length of one range.
     pub part_bytes: u64,
@@ -15,15 +15,21 @@ impl Split {
     /// How much to ask for when the size is unknown: the first part brings the size with it.
     pub fn probe(&self, others_in_flight: bool) -> Option<u64> {
         // With enough requests under way a second one for the same object gains nothing.
-        (!others_in_flight).then_some(self.split_bytes)
+        (!others_in_flight).then_some(self.part_bytes)
     }
 
     /// Cuts `range` into consecutive parts that cover it; one part unless splitting helps.
     pub fn parts(&self, range: Range<u64>, others_in_flight: bool) -> Vec<Range<u64>> {
         let length = range.end.saturating_sub(range.start);
         if others_in_flight || length < self.split_bytes || length < 2 * self.part_bytes {
-            return vec![range];
+            return std::iter::once(range).collect();
         }
+        self.cut(range)
+    }
+
+    /// Consecutive parts that cover `range`, however long it is.
+    pub fn cut(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let length = range.end.saturating_sub(range.start);
         let mut parts = Vec::with_capacity((length / self.part_bytes + 1) as usize);
         let mut start = range.start;
         while start < range.end {
@@ -129,7 +135,7 @@ mod tests {
     fn nothing_is_split_while_other_requests_are_in_flight() {
         assert_eq!(SPLIT.parts(0..1000, true).len(), 1);
         assert_eq!(SPLIT.probe(true), None);
-        assert_eq!(SPLIT.probe(false), Some(16));
+        assert_eq!(SPLIT.probe(false), Some(8));
     }
 
     #[test]

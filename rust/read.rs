@@ -284,9 +284,8 @@ impl Reader {
             return self.split.parts(offset..end, crowded);
         }
         let brought = end.min(offset + first);
-        let rest = (brought < end).then(|| self.split.parts(brought..end, crowded));
         std::iter::once(offset..brought)
-            .chain(rest.into_iter().flatten())
+            .chain(self.split.cut(brought..end))
             .collect()
     }
 

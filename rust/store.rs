@@ -561,11 +561,27 @@ impl Store {
 
     #[pyo3(signature = (prefix, dry_run=false))]
     fn delete_prefix(&self, prefix: &str, dry_run: bool) -> Operation {
+        if !dry_run {
+            return self.on(
+                "delete",
+                prefix,
+                |_, writer, prefix| async move { writer.delete_prefix(&prefix).await },
+                value::<u64>,
+            );
+        }
+        let (config, counters) = (self.config.clone(), self.counters.clone());
         self.on(
-            "delete",
+            "list",
             prefix,
-            move |_, writer, prefix| async move { writer.delete_prefix(&prefix, dry_run).await },
-            value::<u64>,
+            move |reader, _, prefix| async move {
+                Walk::new(&reader.backend, &prefix, true, None, &counters)?
+                    .all()
+                    .await
+            },
+            move |py, rows| {
+                let uris: Vec<String> = rows.iter().map(|row| config.uri(&row.key)).collect();
+                value(py, uris)
+            },
         )
     }
 

@@ -64,6 +64,9 @@ struct Arrival {
     ticket: Ticket,
 }
 
+/// How many objects may be asked for while nothing is known of their sizes.
+const UNKNOWN_AT_ONCE: u64 = 16;
+
 /// Bytes that are on their way or wait to be taken: at most `limit`, or one object.
 struct Window {
     limit: u64,
@@ -79,6 +82,15 @@ struct Held {
 }
 
 impl Window {
+    /// What an object of unknown size is expected to hold: as much as those before it.
+    fn usual_size(&self) -> u64 {
+        let held = self.held();
+        match held.bytes.checked_div(held.objects as u64) {
+            Some(mean) if mean > 0 => mean,
+            _ => (self.limit / UNKNOWN_AT_ONCE).max(1),
+        }
+    }
+
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,7 +117,10 @@ impl Ticket {
 impl Gate for Ticket {
     fn enter(&mut self, bytes: u64) -> BoxFuture<'_, ()> {
         async move {
-            // A read that starts over comes here again.
+            if self.bytes == Some(bytes) {
+                return;
+            }
+            // It was let in for what was expected, or the read starts over.
             self.give_back();
             let window = self.window.clone();
             loop {
@@ -175,6 +190,9 @@ impl Flow {
                         index,
                         bytes: None,
                     };
+                    // No request is made whose answer there would be no room for.
+                    let expected = known.size.unwrap_or_else(|| window.usual_size());
+                    ticket.enter(expected).await;
                     let outcome = reader.get_gated(key, known, crowded, &mut ticket).await;
                     if outcome.is_err() {
                         ticket.give_back();

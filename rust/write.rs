@@ -83,17 +83,14 @@ impl Writer {
         Ok(results)
     }
 
-    /// Removes everything below `prefix`; with `dry_run` it only counts. Memory holds one page.
-    pub async fn delete_prefix(&self, prefix: &str, dry_run: bool) -> Result<u64> {
+    /// Removes everything below `prefix` and counts it. Memory holds one page.
+    pub async fn delete_prefix(&self, prefix: &str) -> Result<u64> {
         let trail = self.trail();
         let mut pages = self.backend.list(prefix, true, &trail)?;
         let mut count = 0;
         while let Some(page) = pages.next().await? {
             let keys: Vec<String> = page.into_iter().map(|entry| entry.key).collect();
             count += keys.len() as u64;
-            if dry_run || keys.is_empty() {
-                continue;
-            }
             for outcome in self.delete_many(keys).await? {
                 outcome?;
             }

@@ -9,7 +9,8 @@ The verbs work on full URIs, each with a twin that ends in `_async`; `Store` has
 below one root, with options of your own.
 """
 
-from s3dlio._core import Buffer, Listing, __version__
+from s3dlio._core import Buffer, Listing
+from s3dlio._core import __version__ as __version__
 from s3dlio.errors import (
     AlreadyExistsError,
     AuthenticationError,

@@ -11,6 +11,20 @@ from s3dlio.errors import S3dlioError
 
 _T = TypeVar("_T")
 
+__all__ = [
+    "KINDS",
+    "Buffer",
+    "Listing",
+    "Operation",
+    "Pages",
+    "Store",
+    "Stream",
+    "Writer",
+    "__version__",
+    "_buffer_from",
+    "join",
+]
+
 KINDS: list[str]
 __version__: str
 
@@ -19,6 +33,7 @@ class Operation(Generic[_T]):
     def wait(self) -> _T: ...
     def __await__(self) -> Generator[Any, None, _T]: ...
 
+def _buffer_from(data: Bytes) -> Buffer: ...
 def join(operations: list[Operation[_T]]) -> Operation[list[_T]]: ...
 
 @final
@@ -40,6 +55,12 @@ class Buffer:
         copy: bool | None = None,
     ) -> CapsuleType: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def readonly(self) -> bool: ...
+    def tobytes(self) -> bytes: ...
+    def __iter__(self) -> Iterator[int]: ...
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
     def memoryview(self) -> memoryview: ...
     def numpy(

@@ -169,6 +169,26 @@ class Reading(Root):
         core_mode: Literal["raise", "return"] = "raise" if on_error == "raise" else "return"
         return self._core.get_many(*self._known(keys), self._in_flight(max_in_flight), core_mode)
 
+    @overload
+    def iter_many(
+        self,
+        keys: Iterable[str | URI],
+        *,
+        memory_limit: int = ...,
+        max_in_flight: int | None = None,
+        ordered: bool = True,
+        on_error: Literal["raise"] = "raise",
+    ) -> Generator[tuple[int, Buffer], None, None]: ...
+    @overload
+    def iter_many(
+        self,
+        keys: Iterable[str | URI],
+        *,
+        memory_limit: int = ...,
+        max_in_flight: int | None = None,
+        ordered: bool = True,
+        on_error: Literal["return"],
+    ) -> Generator[tuple[int, Buffer | S3dlioError], None, None]: ...
     def iter_many(
         self,
         keys: Iterable[str | URI],
@@ -177,7 +197,7 @@ class Reading(Root):
         max_in_flight: int | None = None,
         ordered: bool = True,
         on_error: Literal["raise", "return"] = "raise",
-    ) -> Generator[tuple[int, Buffer | S3dlioError]]:
+    ) -> Any:
         """Read all `keys` while the caller works; yield (index, buffer).
 
         At most `memory_limit` bytes are read ahead, a single object larger than that excepted.
@@ -188,6 +208,26 @@ class Reading(Root):
             self._stream(keys, memory_limit, max_in_flight, ordered, on_error), on_error
         )
 
+    @overload
+    def iter_many_async(
+        self,
+        keys: Iterable[str | URI],
+        *,
+        memory_limit: int = ...,
+        max_in_flight: int | None = None,
+        ordered: bool = True,
+        on_error: Literal["raise"] = "raise",
+    ) -> AsyncGenerator[tuple[int, Buffer], None]: ...
+    @overload
+    def iter_many_async(
+        self,
+        keys: Iterable[str | URI],
+        *,
+        memory_limit: int = ...,
+        max_in_flight: int | None = None,
+        ordered: bool = True,
+        on_error: Literal["return"],
+    ) -> AsyncGenerator[tuple[int, Buffer | S3dlioError], None]: ...
     def iter_many_async(
         self,
         keys: Iterable[str | URI],
@@ -196,7 +236,7 @@ class Reading(Root):
         max_in_flight: int | None = None,
         ordered: bool = True,
         on_error: Literal["raise", "return"] = "raise",
-    ) -> AsyncGenerator[tuple[int, Buffer | S3dlioError]]:
+    ) -> Any:
         """`iter_many`, for `async for`."""
         return _drained_async(
             self._stream(keys, memory_limit, max_in_flight, ordered, on_error), on_error

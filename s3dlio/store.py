@@ -161,6 +161,14 @@ class Store(Reading):
         """
         return self._core.delete_prefix(self._folder(prefix), bool(dry_run)).wait()
 
+    @overload
+    async def delete_prefix_async(
+        self, prefix: str | URI, *, dry_run: Literal[False] = False
+    ) -> int: ...
+    @overload
+    async def delete_prefix_async(
+        self, prefix: str | URI, *, dry_run: Literal[True]
+    ) -> builtins.list[str]: ...
     async def delete_prefix_async(self, prefix: str | URI, *, dry_run: bool = False) -> Any:
         """`delete_prefix`, awaited."""
         return await self._core.delete_prefix(self._folder(prefix), bool(dry_run))

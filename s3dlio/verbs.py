@@ -142,6 +142,24 @@ async def get_many_async(
     return settle(gather(groups, await _core.join(ran)), on_error)
 
 
+@overload
+def iter_many(
+    uris: Iterable[str | URI],
+    *,
+    memory_limit: int = ...,
+    max_in_flight: int | None = None,
+    ordered: bool = True,
+    on_error: Literal["raise"] = "raise",
+) -> Generator[tuple[int, Buffer], None, None]: ...
+@overload
+def iter_many(
+    uris: Iterable[str | URI],
+    *,
+    memory_limit: int = ...,
+    max_in_flight: int | None = None,
+    ordered: bool = True,
+    on_error: Literal["return"],
+) -> Generator[tuple[int, Buffer | S3dlioError], None, None]: ...
 def iter_many(
     uris: Iterable[str | URI],
     *,
@@ -149,7 +167,7 @@ def iter_many(
     max_in_flight: int | None = None,
     ordered: bool = True,
     on_error: Literal["raise", "return"] = "raise",
-) -> Generator[tuple[int, Buffer | S3dlioError]]:
+) -> Any:
     """Read all `uris` while the caller works; see `Store.iter_many`. One bucket after the other."""
     groups, parts = spread(uris, runs=ordered)
     streams = [
@@ -165,6 +183,24 @@ def iter_many(
     return chained(groups, streams)
 
 
+@overload
+def iter_many_async(
+    uris: Iterable[str | URI],
+    *,
+    memory_limit: int = ...,
+    max_in_flight: int | None = None,
+    ordered: bool = True,
+    on_error: Literal["raise"] = "raise",
+) -> AsyncGenerator[tuple[int, Buffer], None]: ...
+@overload
+def iter_many_async(
+    uris: Iterable[str | URI],
+    *,
+    memory_limit: int = ...,
+    max_in_flight: int | None = None,
+    ordered: bool = True,
+    on_error: Literal["return"],
+) -> AsyncGenerator[tuple[int, Buffer | S3dlioError], None]: ...
 def iter_many_async(
     uris: Iterable[str | URI],
     *,
@@ -172,7 +208,7 @@ def iter_many_async(
     max_in_flight: int | None = None,
     ordered: bool = True,
     on_error: Literal["raise", "return"] = "raise",
-) -> AsyncGenerator[tuple[int, Buffer | S3dlioError]]:
+) -> Any:
     """`iter_many`, for `async for`."""
     groups, parts = spread(uris, runs=ordered)
     streams = [
@@ -363,9 +399,13 @@ def delete_prefix(uri: str | URI, *, dry_run: bool = False) -> Any:
     return default_store(uri).delete_prefix(uri, dry_run=dry_run)  # type: ignore[call-overload]
 
 
+@overload
+async def delete_prefix_async(uri: str | URI, *, dry_run: Literal[False] = False) -> int: ...
+@overload
+async def delete_prefix_async(uri: str | URI, *, dry_run: Literal[True]) -> builtins.list[str]: ...
 async def delete_prefix_async(uri: str | URI, *, dry_run: bool = False) -> Any:
     """`delete_prefix`, awaited."""
-    return await default_store(uri).delete_prefix_async(uri, dry_run=dry_run)
+    return await default_store(uri).delete_prefix_async(uri, dry_run=dry_run)  # type: ignore[call-overload]
 
 
 def copy(src: str | URI, dst: str | URI) -> ObjectInfo:

@@ -14,7 +14,7 @@ use opendal::{BytesRange, Executor, HttpTransporter, Metadata, OperationContext,
 
 use super::ReadRange;
 use super::s3::S3Requests;
-use super::s3::bulk::fits_xml;
+use super::s3::{bulk::fits_xml, stale};
 use super::{Answer, Backend, Body, Entry, Meta, Method, Opened, Pages, PartWriter, PutOptions};
 use crate::credentials::Credentials;
 use crate::failure::{Failure, Kind, Result};
@@ -58,20 +58,52 @@ impl ObjectStore {
         OperationContext::from_parts(HttpTransporter::new(transport), Executor::default())
     }
 
-    /// What a failed OpenDAL call means: the trail saw the answer; without one it was the signing.
-    async fn failed(&self, error: opendal::Error, trail: &Trail) -> Box<Failure> {
-        if let Ending::Unknown = trail.ending() {
-            return match self.credentials.fetch().await {
-                Err(failure) => failure,
-                Ok(_) => Failure::new(Kind::Unexpected, first_line(&error.to_string())),
-            };
+    /// Makes a call of the service; once more when it calls the credentials stale and there are others.
+    async fn call<'a, T>(
+        &'a self,
+        trail: &'a Trail,
+        attempt: impl Fn(OperationContext) -> BoxFuture<'a, opendal::Result<T>> + Send,
+    ) -> Result<T> {
+        let error = match attempt(self.context(trail)).await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if !renewed(&self.credentials, trail).await {
+            return Err(failed(&self.credentials, error, trail).await);
         }
-        let failure = refused(trail);
-        if failure.kind == Kind::Authentication {
-            // The next call asks for credentials anew instead of repeating what was refused.
-            self.credentials.invalidate();
+        match attempt(self.context(trail)).await {
+            Ok(value) => Ok(value),
+            Err(error) => Err(failed(&self.credentials, error, trail).await),
         }
-        failure
+    }
+}
+
+/// Whether the service refused credentials that could be replaced.
+async fn renewed(credentials: &Credentials, trail: &Trail) -> bool {
+    let Ending::Refused(answer) = trail.ending() else {
+        return false;
+    };
+    if !stale(answer.status, answer.code.as_deref().unwrap_or_default()) {
+        return false;
+    }
+    let renewed = credentials.renew().await;
+    if renewed {
+        trail.retry();
+    }
+    renewed
+}
+
+/// What a failed OpenDAL call means: the trail saw the answer; without one it was the signing.
+async fn failed(credentials: &Credentials, error: opendal::Error, trail: &Trail) -> Box<Failure> {
+    match trail.ending() {
+        Ending::Unknown if credentials.anonymous() => {
+            Failure::new(Kind::Unexpected, first_line(&error.to_string()))
+        }
+        Ending::Unknown => match credentials.fetch().await {
+            Err(failure) => failure,
+            Ok(_) => Failure::new(Kind::Unexpected, first_line(&error.to_string())),
+        },
+        _ => refused(trail),
     }
 }
 
@@ -109,27 +141,22 @@ impl Backend for ObjectStore {
         trail: &'a Trail,
     ) -> Answer<'a, Opened> {
         async move {
-            let context = self.context(trail);
             let (arguments, _): (OpRead, OpReader) = options::ReaderOptions {
                 if_match: range.if_match.map(str::to_owned),
                 ..Default::default()
             }
             .into();
             let wanted = BytesRange::new(range.offset, range.length);
-            let opened = match self.service.read_dyn(&context, key, arguments) {
-                Ok(reader) => reader.open_dyn(wanted).await,
-                Err(error) => Err(error),
-            };
-            let (answer, stream) = match opened {
-                Ok(opened) => opened,
-                Err(error) => {
-                    let failure = self.failed(error, trail).await;
-                    if failure.kind == Kind::Range && range.offset == 0 {
-                        // Only an object without bytes has none at its start.
-                        return Ok(empty());
-                    }
-                    return Err(failure);
+            let opened = self.call(trail, |context| {
+                let reader = self.service.read_dyn(&context, key, arguments.clone());
+                async move { reader?.open_dyn(wanted).await }.boxed()
+            });
+            let (answer, stream) = match opened.await {
+                // Only an object without bytes has none at its start.
+                Err(failure) if failure.kind == Kind::Range && range.offset == 0 => {
+                    return Ok(empty());
                 }
+                opened => opened?,
             };
             let Ending::Success(head) = trail.ending() else {
                 return Err(refused(trail));
@@ -163,15 +190,12 @@ impl Backend for ObjectStore {
 
     fn stat<'a>(&'a self, key: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
         async move {
-            let context = self.context(trail);
-            match self.service.stat_dyn(&context, key, OpStat::new()).await {
-                Ok(answer) => {
-                    let metadata = answer.into_metadata();
-                    let size = metadata.content_length();
-                    Ok(meta(&metadata, size))
-                }
-                Err(error) => Err(self.failed(error, trail).await),
-            }
+            let answer = self.call(trail, |context| {
+                async move { self.service.stat_dyn(&context, key, OpStat::new()).await }.boxed()
+            });
+            let metadata = answer.await?.into_metadata();
+            let size = metadata.content_length();
+            Ok(meta(&metadata, size))
         }
         .boxed()
     }
@@ -214,16 +238,16 @@ impl Backend for ObjectStore {
 
     fn delete<'a>(&'a self, key: &'a str, trail: &'a Trail) -> Answer<'a, ()> {
         async move {
-            let context = self.context(trail);
-            let outcome = async {
-                let mut deleter = self.service.delete_dyn(&context)?;
-                deleter.delete_dyn(key, OpDelete::new()).await?;
-                deleter.close_dyn().await
-            };
-            match outcome.await {
-                Ok(()) => Ok(()),
-                Err(error) => Err(self.failed(error, trail).await),
-            }
+            self.call(trail, |context| {
+                let deleter = self.service.delete_dyn(&context);
+                async move {
+                    let mut deleter = deleter?;
+                    deleter.delete_dyn(key, OpDelete::new()).await?;
+                    deleter.close_dyn().await
+                }
+                .boxed()
+            })
+            .await
         }
         .boxed()
     }
@@ -248,16 +272,17 @@ impl Backend for ObjectStore {
 
     fn copy<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
         async move {
-            let context = self.context(trail);
-            let outcome = async {
-                let mut copier = self.service.copy_dyn(&context, from, to, OpCopy::new())?;
-                while copier.next_dyn().await?.is_some() {}
-                copier.close_dyn().await
-            };
-            match outcome.await {
-                Ok(_) => self.stat(to, trail).await,
-                Err(error) => Err(self.failed(error, trail).await),
-            }
+            self.call(trail, |context| {
+                let copier = self.service.copy_dyn(&context, from, to, OpCopy::new());
+                async move {
+                    let mut copier = copier?;
+                    while copier.next_dyn().await?.is_some() {}
+                    copier.close_dyn().await
+                }
+                .boxed()
+            })
+            .await?;
+            self.stat(to, trail).await
         }
         .boxed()
     }
@@ -307,14 +332,17 @@ fn delivered(range: &ReadRange<'_>, head: &Head) -> Result<(u64, u64, u64)> {
             if fits {
                 return Ok((start, end, size));
             }
+            let asked = range.length.map_or("all".to_owned(), |n| n.to_string());
+            let came = length.map_or("some".to_owned(), |n| n.to_string());
             Err(Failure::new(
                 Kind::Integrity,
                 format!(
-                    "the service sent bytes {start} to {end} of {size} where {} were asked for from {}",
-                    range.length.map_or("all".to_owned(), |n| n.to_string()),
+                    "the service announced bytes {start} to {end} of {size} and sent {came} \
+                     where {asked} were asked for from {}",
                     range.offset
                 ),
-            ))
+            )
+            .retryable())
         }
         // The whole object: what was asked for, or all that a service without ranges can do.
         (None, Some(size)) if range.offset == 0 => Ok((0, size, size)),
@@ -449,16 +477,7 @@ struct Parts {
 
 impl Parts {
     async fn failed(&self, error: opendal::Error) -> Box<Failure> {
-        if let Ending::Unknown = self.trail.ending() {
-            return match self.credentials.fetch().await {
-                Err(failure) => failure,
-                Ok(_) => Failure::new(Kind::Unexpected, first_line(&error.to_string())),
-            };
-        }
-        let mut failure = refused(&self.trail);
-        if failure.kind == Kind::Authentication {
-            self.credentials.invalidate();
-        }
+        let mut failure = failed(&self.credentials, error, &self.trail).await;
         if failure.kind == Kind::PreconditionFailed && self.if_absent {
             failure.kind = Kind::AlreadyExists;
             failure.detail = "an object of this name exists already".into();
@@ -474,7 +493,13 @@ impl PartWriter for Parts {
     fn write(&mut self, part: Bytes) -> Answer<'_, ()> {
         async move {
             self.written += part.len() as u64;
-            match self.writer.write_dyn(part.into()).await {
+            let part = opendal::Buffer::from(part);
+            let mut outcome = self.writer.write_dyn(part.clone()).await;
+            if outcome.is_err() && renewed(&self.credentials, &self.trail).await {
+                // A writer that failed has not taken the part.
+                outcome = self.writer.write_dyn(part).await;
+            }
+            match outcome {
                 Ok(()) => Ok(()),
                 Err(error) => Err(self.failed(error).await),
             }
@@ -484,7 +509,11 @@ impl PartWriter for Parts {
 
     fn close(&mut self) -> Answer<'_, Meta> {
         async move {
-            match self.writer.close_dyn().await {
+            let mut outcome = self.writer.close_dyn().await;
+            if outcome.is_err() && renewed(&self.credentials, &self.trail).await {
+                outcome = self.writer.close_dyn().await;
+            }
+            match outcome {
                 Ok(metadata) => Ok(meta(&metadata, self.written)),
                 Err(error) => Err(self.failed(error).await),
             }

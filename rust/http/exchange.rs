@@ -126,7 +126,10 @@ impl Exchange<'_> {
                 (Ok(_), _) => return outcome,
             };
             let Some(wait) = policy.wait(&failure, attempt, fastrand::f64()) else {
-                return outcome;
+                return outcome.map_err(|mut failure| {
+                    failure.attempts = attempt;
+                    failure
+                });
             };
             tokio::time::sleep(wait).await;
             self.trail.retry();

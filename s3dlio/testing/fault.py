@@ -37,7 +37,7 @@ class Request:
     """The status answered, or 0 when the connection ended before one."""
     arrived: float = field(default_factory=time.monotonic)
     closed: threading.Event = field(default_factory=threading.Event)
-    """Set when the client was seen to close the connection while a fault held it."""
+    """Set when the client was seen to close the connection before it had its answer."""
 
     @property
     def range(self) -> str | None:

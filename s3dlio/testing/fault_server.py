@@ -256,7 +256,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if fault.after:
                 fault.after(faults, request)
             self._send(request, answer, fault)
-        except (_End, OSError):
+        except OSError:
+            request.closed.set()
+            self.close_connection = True
+        except _End:
             self.close_connection = True
         finally:
             faults.done()

@@ -183,8 +183,8 @@ def test_a_callable_is_asked_again_before_its_keys_expire(
             "access_key_id": f"CALL{len(asked)}",
             "secret_access_key": "s",
             "session_token": "t",
-            # The first keys are as good as over; the next hold for an hour.
-            "expires_at": time.time() + (10 if len(asked) == 1 else 3600),
+            # The first keys are soon over; the next hold for an hour.
+            "expires_at": time.time() + (5 if len(asked) == 1 else 3600),
         }
 
     made = store(credentials=keys)

@@ -136,17 +136,17 @@ class StoreMachine(RuleBasedStateMachine):
         for key in below:
             del self.model[key]
 
-    @rule(source=keys, target=keys, moves=st.booleans())
-    def copy_or_move(self, source: str, target: str, moves: bool) -> None:
-        if source == target:
+    @rule(source=keys, destination=keys, moves=st.booleans())
+    def copy_or_move(self, source: str, destination: str, moves: bool) -> None:
+        if source == destination:
             return
         verb = self.store.move if moves else self.store.copy
         if source not in self.model:
             with pytest.raises(NotFoundError):
-                verb(source, target)
+                verb(source, destination)
             return
-        verb(source, target)
-        self.written(target, self.model[source], self.store.stat(target))
+        verb(source, destination)
+        self.written(destination, self.model[source], self.store.stat(destination))
         if moves:
             del self.model[source]
 

@@ -103,16 +103,17 @@ impl Backend for Local {
         range: ReadRange<'a>,
         trail: &'a Trail,
     ) -> Answer<'a, Opened> {
-        Box::pin(async move { read::open(&path(key), range, self.access, trail).await })
+        Box::pin(async move { read::open(&object_path(key)?, range, self.access, trail).await })
     }
 
     fn map<'a>(&'a self, key: &'a str, range: ReadRange<'a>, trail: &'a Trail) -> Answer<'a, View> {
-        Box::pin(async move { read::map(&path(key), range, trail).await })
+        Box::pin(async move { read::map(&object_path(key)?, range, trail).await })
     }
 
     fn stat<'a>(&'a self, key: &'a str, _trail: &'a Trail) -> Answer<'a, Meta> {
-        let key = path(key);
+        let key = object_path(key);
         Box::pin(async move {
+            let key = key?;
             offload(move || Version::of_path(&key).map(|version| version.meta())).await?
         })
     }
@@ -126,7 +127,7 @@ impl Backend for Local {
     ) -> Answer<'a, Meta> {
         Box::pin(async move {
             let condition = Condition::of(options)?;
-            let (key, trail) = (path(key), trail.clone());
+            let (key, trail) = (object_path(key)?, trail.clone());
             let (access, sync) = (self.access, self.sync);
             let (keep, wanted) = still_wanted();
             let meta = offload(move || {
@@ -150,7 +151,7 @@ impl Backend for Local {
     ) -> Answer<'a, Box<dyn PartWriter>> {
         Box::pin(async move {
             let condition = Condition::of(options)?;
-            let (key, trail) = (path(key), trail.clone());
+            let (key, trail) = (object_path(key)?, trail.clone());
             let (access, sync) = (self.access, self.sync);
             let sink = offload(move || Sink::create(key, condition, access, sync, trail)).await??;
             let writer: Box<dyn PartWriter> = Box::new(FileWriter { sink: Some(sink) });
@@ -164,8 +165,11 @@ impl Backend for Local {
 
     /// Folders that become empty stay: whether they are wanted is not known here.
     fn delete<'a>(&'a self, key: &'a str, _trail: &'a Trail) -> Answer<'a, ()> {
-        let key = path(key);
-        Box::pin(async move { offload(move || relocate::delete(&key)).await? })
+        let key = object_path(key);
+        Box::pin(async move {
+            let key = key?;
+            offload(move || relocate::delete(&key)).await?
+        })
     }
 
     fn delete_many<'a>(
@@ -176,10 +180,10 @@ impl Backend for Local {
         Box::pin(async move {
             let mut results = Vec::with_capacity(keys.len());
             for some in keys.chunks(DELETE_KEYS) {
-                let some: Vec<String> = some.iter().map(|key| path(key)).collect();
+                let some: Vec<Result<String>> = some.iter().map(|key| object_path(key)).collect();
                 let work = move || {
-                    some.iter()
-                        .map(|key| relocate::delete(key))
+                    some.into_iter()
+                        .map(|key| relocate::delete(&key?))
                         .collect::<Vec<_>>()
                 };
                 results.extend(offload(work).await?);
@@ -190,7 +194,7 @@ impl Backend for Local {
 
     fn copy<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
         Box::pin(async move {
-            let (from, to, trail) = (path(from), path(to), trail.clone());
+            let (from, to, trail) = (object_path(from)?, object_path(to)?, trail.clone());
             let sync = self.sync;
             let (keep, wanted) = still_wanted();
             let meta = offload(move || relocate::copy(&from, &to, sync, &trail, &wanted)).await?;
@@ -201,7 +205,7 @@ impl Backend for Local {
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
         Box::pin(async move {
-            let (from, to, trail) = (path(from), path(to), trail.clone());
+            let (from, to, trail) = (object_path(from)?, object_path(to)?, trail.clone());
             let sync = self.sync;
             let (keep, wanted) = still_wanted();
             let meta = offload(move || relocate::rename(&from, &to, sync, &trail, &wanted)).await?;
@@ -285,6 +289,17 @@ impl Backend for Local {
 /// Keys stand below the root of the file system, as they stand below a bucket elsewhere.
 fn path(key: &str) -> String {
     format!("/{key}")
+}
+
+/// A key that the kernel would take for another one names no file.
+fn object_path(key: &str) -> Result<String> {
+    if key.starts_with('/') || key.ends_with('/') || key.contains("//") {
+        return Err(Failure::new(
+            Kind::InvalidUri,
+            "a file has a name in every part of its path",
+        ));
+    }
+    Ok(path(key))
 }
 
 /// When the folder was made, where the file system knows.
