@@ -228,7 +228,6 @@ impl Credentials {
         }
     }
 
-    /// Forgets what the service has just refused; the next call looks anew.
     /// Forgets the credentials that a service called stale; says whether there are others now.
     pub async fn renew(&self) -> bool {
         if self.anonymous() {
@@ -251,6 +250,7 @@ impl Credentials {
         })
     }
 
+    /// Forgets what the service has just refused; the next call looks anew.
     pub fn invalidate(&self) {
         let mut held = self.held();
         if held

@@ -2,8 +2,8 @@
 
     >>> import s3dlio
     >>> info = s3dlio.put("memory://train/a", b"0123456789")
-    >>> s3dlio.get("memory://train/a").numpy().sum()
-    np.uint64(525)
+    >>> int(s3dlio.get("memory://train/a").numpy().sum())
+    525
 
 The verbs work on full URIs, each with a twin that ends in `_async`; `Store` has the same verbs
 below one root, with options of your own.

@@ -28,7 +28,7 @@ class FaultServer:
     """Serves `Objects` on `endpoint`; a context manager. Keys and signatures are not checked.
 
     >>> with FaultServer("bucket") as server:
-    ...     server.store("bucket", "key", b"data")
+    ...     stored = server.store("bucket", "key", b"data")
     ...     server.fail(Fault.slow_down(), times=2, operation="GetObject")
     ...     server.endpoint.startswith("http://127.0.0.1:")
     True
@@ -351,8 +351,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             # The error of a HEAD has no body, and its length says nothing of the object.
             length = 0 if request.method == "HEAD" and answer.status >= 300 else len(answer.body)
             self.send_header("Content-Length", str(length + fault.length_error))
-        self.end_headers()
+        # Counted before it is sent: the client may look at the log as soon as it has its answer.
         request.status = answer.status
+        self.end_headers()
         body = b"" if bare else answer.body
         cut = len(body) if fault.send_bytes is None else min(fault.send_bytes, len(body))
         self._send_body(request, memoryview(body)[:cut], fault)
@@ -373,11 +374,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
         for start in range(0, len(body), step):
             block = body[start : start + step]
+            request.sent_bytes += len(block)
             if fault.chunked:
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
             else:
                 self.wfile.write(block)
-            request.sent_bytes += len(block)
             if fault.bytes_per_second is not None:
                 self._hold(request, len(block) / fault.bytes_per_second)
 
