@@ -22,8 +22,8 @@ const CPU: (u32, i32) = (1, 0);
 
 /// Bytes of an object, in memory that numpy, torch and jax take over without copying.
 ///
-///     >>> info = s3dlio.put("memory://shelf/weights.bin", bytes(range(16)))
-///     >>> data = s3dlio.get("memory://shelf/weights.bin")
+///     >>> info = s3dlio.put("memory://weights/a.bin", bytes(range(16)))
+///     >>> data = s3dlio.get("memory://weights/a.bin")
 ///     >>> len(data), data[:4].tobytes()
 ///     (16, b'\x00\x01\x02\x03')
 #[pyclass(frozen, weakref, module = "s3dlio")]
@@ -154,8 +154,8 @@ impl Buffer {
     /// Raises ValueError when the length is no multiple of the item size, or `shape` asks for
     /// another number of items.
     ///
-    ///     >>> info = s3dlio.put("memory://shelf/grid.bin", bytes(24))
-    ///     >>> s3dlio.get("memory://shelf/grid.bin").numpy("float32", (2, 3)).shape
+    ///     >>> info = s3dlio.put("memory://weights/grid.bin", bytes(24))
+    ///     >>> s3dlio.get("memory://weights/grid.bin").numpy("float32", (2, 3)).shape
     ///     (2, 3)
     #[pyo3(signature = (dtype=None, shape=None), text_signature = "($self, dtype='uint8', shape=None)")]
     fn numpy<'py>(

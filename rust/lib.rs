@@ -12,6 +12,8 @@ mod failure;
 mod http;
 mod list;
 mod listing;
+mod live;
+mod many;
 mod memory;
 mod plan;
 mod read;

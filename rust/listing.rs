@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PySlice, PyString, PyTuple};
+use pyo3::types::{PyDict, PyIterator, PyList, PySlice, PyString, PyTuple};
 
 use crate::backend::{Entry, Meta};
 
@@ -99,6 +99,10 @@ impl Listing {
             )));
         }
         Ok(PyString::new(py, &self.uri(&self.rows[place as usize])).into_any())
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.uris(py)?.try_iter()
     }
 
     fn __contains__(&self, uri: &Bound<'_, PyAny>) -> bool {

@@ -5,142 +5,32 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::backend::{self, Backend, Method, PutOptions};
+use crate::backend::{self, Method, PutOptions};
 use crate::bridge::Operation;
 use crate::buffer::{Buffer, overlapping, source, target};
-use crate::config::Config;
 use crate::errors::exception;
 use crate::failure::{Failure, Result};
 use crate::list::Walk;
 use crate::listing::{Listing, info};
-use crate::memory::{Pool, Region, View};
-use crate::read::{Known, Reader, Wanted, crowded, each};
+use crate::live::Link;
+use crate::many::{crowded, each};
+use crate::memory::{Region, View};
+use crate::read::{Known, Wanted};
 use crate::settings;
 use crate::streams::{Course, ObjectWriter, Pages, Stream};
-use crate::trail::{Counters, Trail};
-use crate::write::{Upload, Writer};
+use crate::trail::Trail;
+use crate::write::Upload;
 
 /// One bucket, or the files of this machine, as one process reaches it.
 #[pyclass(frozen, module = "s3dlio._core")]
 pub struct Store {
-    config: Arc<Config>,
-    counters: Arc<Counters>,
-    live: ArcSwapOption<Live>,
-}
-
-/// What holds sockets and threads, and so belongs to one process.
-struct Live {
-    pid: u32,
-    backend: Arc<dyn Backend>,
-    pool: Arc<Pool>,
-}
-
-impl Store {
-    fn live(&self) -> Result<Arc<Live>> {
-        let pid = std::process::id();
-        if let Some(live) = self.live.load_full() {
-            if live.pid == pid {
-                return Ok(live);
-            }
-            // Inherited through a fork: its sockets are the parent's.
-            std::mem::forget(live);
-        }
-        let fresh = Arc::new(Live {
-            pid,
-            backend: backend::connect(&self.config)?,
-            pool: pool(pid, self.config.read.pool_bytes),
-        });
-        std::mem::forget(self.live.swap(Some(fresh.clone())));
-        Ok(fresh)
-    }
-
-    fn reader(&self) -> Result<Reader> {
-        let live = self.live()?;
-        Ok(Reader {
-            backend: live.backend.clone(),
-            pool: live.pool.clone(),
-            split: self.config.read.split,
-            policy: self.config.retry,
-            max_in_flight: self.config.read.max_in_flight,
-            mmap: self.config.read.mmap,
-            counters: self.counters.clone(),
-        })
-    }
-
-    fn writer_of(&self) -> Result<Writer> {
-        Ok(Writer {
-            backend: self.live()?.backend.clone(),
-            split_bytes: self.config.write.split_bytes,
-            part_bytes: self.config.write.part_bytes,
-            in_flight: self.config.write.in_flight,
-            counters: self.counters.clone(),
-        })
-    }
-
-    /// The base of a listing's URIs, before the keys.
-    fn base(&self) -> String {
-        self.config.uri("")
-    }
-
-    /// An operation on one object, with its name in every failure.
-    fn on<T, F>(
-        &self,
-        action: &'static str,
-        key: &str,
-        work: impl FnOnce(Reader, Writer, Arc<str>) -> F + Send + 'static,
-        wrap: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> Operation
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send,
-    {
-        let (uri, key): (String, Arc<str>) = (self.config.uri(key), key.into());
-        let (reader, writer) = (self.reader(), self.writer_of());
-        let work = async move {
-            let outcome = async { work(reader?, writer?, key).await }.await;
-            outcome.map_err(|failure| failure.during(action, &uri))
-        };
-        Operation::new(work, wrap)
-    }
-
-    /// An operation on the bucket, or on the account.
-    fn on_bucket<T, F>(
-        &self,
-        action: &'static str,
-        work: impl FnOnce(Arc<dyn Backend>, Trail) -> F + Send + 'static,
-        wrap: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> Operation
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send,
-    {
-        let (uri, live) = (self.config.bucket_uri(), self.live());
-        let trail = Trail::new(self.counters.clone());
-        let work = async move {
-            let outcome = async { work(live?.backend.clone(), trail).await }.await;
-            outcome.map_err(|failure| failure.during(action, &uri))
-        };
-        Operation::new(work, wrap)
-    }
-}
-
-/// Stores with the same cap share one pool, for as long as the process lives.
-fn pool(pid: u32, cap_bytes: usize) -> Arc<Pool> {
-    static POOLS: Mutex<BTreeMap<(u32, usize), Arc<Pool>>> = Mutex::new(BTreeMap::new());
-    // Held only while the interpreter's lock is, and so by no other thread during a fork.
-    POOLS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .entry((pid, cap_bytes))
-        .or_insert_with(|| Pool::new(cap_bytes))
-        .clone()
+    link: Link,
 }
 
 fn nothing(py: Python<'_>, (): ()) -> PyResult<Py<PyAny>> {
@@ -204,19 +94,20 @@ impl Store {
         environment: HashMap<String, String>,
     ) -> PyResult<Self> {
         let store = Store {
-            config: Arc::new(settings::config(scheme, bucket, options, environment)?),
-            counters: Arc::default(),
-            live: ArcSwapOption::empty(),
+            link: Link::new(settings::config(scheme, bucket, options, environment)?),
         };
         // What cannot work is said now, not at the first request.
-        store.live().map_err(|failure| exception(py, &failure))?;
+        store
+            .link
+            .live()
+            .map_err(|failure| exception(py, &failure))?;
         Ok(store)
     }
 
     #[pyo3(signature = (key, size=None, etag=None))]
     fn get(&self, key: &str, size: Option<u64>, etag: Option<String>) -> Operation {
         let known = Known { size, etag };
-        self.on(
+        self.link.on(
             "read",
             key,
             move |reader, _, key| async move { reader.get(key, known, false).await },
@@ -237,7 +128,7 @@ impl Store {
             length,
             etag,
         };
-        self.on(
+        self.link.on(
             "read",
             key,
             move |reader, _, key| async move { reader.get_range(key, &wanted).await },
@@ -252,9 +143,9 @@ impl Store {
         ranges: Vec<(u64, Option<u64>)>,
         join_gap_bytes: Option<u64>,
     ) -> Operation {
-        let gap = join_gap_bytes.or(self.config.read.join_gap_bytes);
-        let most = self.config.read.max_in_flight;
-        self.on(
+        let gap = join_gap_bytes.or(self.link.config.read.join_gap_bytes);
+        let most = self.link.config.read.max_in_flight;
+        self.link.on(
             "read",
             key,
             move |reader, _, key| async move {
@@ -276,7 +167,7 @@ impl Store {
         on_error: &str,
     ) -> Operation {
         let known = known(keys.len(), sizes, etags);
-        let (reader, config) = (self.reader(), self.config.clone());
+        let (reader, config) = (self.link.reader(), self.link.config.clone());
         let (keys, keep_going) = (names(keys), on_error == "return");
         let work = async move {
             let named = |index: usize, failure: Box<Failure>| {
@@ -314,8 +205,8 @@ impl Store {
         ordered: bool,
     ) -> Stream {
         Stream::new(Course {
-            reader: self.reader(),
-            config: self.config.clone(),
+            reader: self.link.reader(),
+            config: self.link.config.clone(),
             known: known(keys.len(), sizes, etags),
             keys: names(keys),
             memory_limit,
@@ -339,7 +230,7 @@ impl Store {
             length,
             etag,
         };
-        Ok(self.on(
+        Ok(self.link.on(
             "read",
             key,
             move |reader, _, key| async move { reader.get_into(key, &wanted, out, false).await },
@@ -375,7 +266,7 @@ impl Store {
                 "`outs` must not overlap: outs[{one}] and outs[{other}] share memory"
             )));
         }
-        let (reader, config, keys) = (self.reader(), self.config.clone(), names(keys));
+        let (reader, config, keys) = (self.link.reader(), self.link.config.clone(), names(keys));
         let crowded = crowded(keys.len(), max_in_flight);
         // Each is taken once, by the task that fills it.
         let regions: Vec<Mutex<Option<Region>>> = regions
@@ -418,7 +309,7 @@ impl Store {
     ) -> PyResult<Operation> {
         let data = source(data)?;
         let options = put_options(if_absent, if_match, content_type, metadata);
-        Ok(self.on(
+        Ok(self.link.on(
             "write",
             key,
             move |_, writer, key| async move { writer.put(&key, data, &options).await },
@@ -436,7 +327,7 @@ impl Store {
             .into_iter()
             .map(|(key, data)| Ok((key.into(), source(&data)?)))
             .collect::<PyResult<_>>()?;
-        let (writer, config) = (self.writer_of(), self.config.clone());
+        let (writer, config) = (self.link.writer(), self.link.config.clone());
         let keys: Vec<Arc<str>> = items.iter().map(|(key, _)| key.clone()).collect();
         let work = async move {
             writer?
@@ -465,14 +356,15 @@ impl Store {
     ) -> PyResult<ObjectWriter> {
         let options = put_options(if_absent, if_match, content_type, metadata);
         let writer = self
-            .writer_of()
+            .link
+            .writer()
             .map_err(|failure| exception(py, &failure))?;
         let upload = Upload::new(writer, key.into(), options);
-        Ok(ObjectWriter::new(upload, self.config.uri(key)))
+        Ok(ObjectWriter::new(upload, self.link.config.uri(key)))
     }
 
     fn stat(&self, key: &str) -> Operation {
-        self.on(
+        self.link.on(
             "stat",
             key,
             |reader, _, key| async move { reader.stat(&key).await },
@@ -481,7 +373,7 @@ impl Store {
     }
 
     fn exists(&self, key: &str) -> Operation {
-        self.on(
+        self.link.on(
             "stat",
             key,
             |reader, _, key| async move { reader.exists(&key).await },
@@ -491,8 +383,8 @@ impl Store {
 
     #[pyo3(signature = (prefix, recursive=false, pattern=None))]
     fn list(&self, prefix: &str, recursive: bool, pattern: Option<String>) -> Operation {
-        let (base, counters) = (self.base(), self.counters.clone());
-        self.on(
+        let (base, counters) = (self.link.base(), self.link.counters.clone());
+        self.link.on(
             "list",
             prefix,
             move |reader, _, prefix| async move {
@@ -518,16 +410,25 @@ impl Store {
         recursive: bool,
         pattern: Option<&str>,
     ) -> PyResult<Pages> {
-        let uri = self.config.uri(prefix);
+        let uri = self.link.config.uri(prefix);
         let walk = self
+            .link
             .live()
-            .and_then(|live| Walk::new(&live.backend, prefix, recursive, pattern, &self.counters))
+            .and_then(|live| {
+                Walk::new(
+                    &live.backend,
+                    prefix,
+                    recursive,
+                    pattern,
+                    &self.link.counters,
+                )
+            })
             .map_err(|failure| exception(py, &failure.during("list", &uri)))?;
-        Ok(Pages::new(walk, self.base(), uri))
+        Ok(Pages::new(walk, self.link.base(), uri))
     }
 
     fn delete(&self, key: &str) -> Operation {
-        self.on(
+        self.link.on(
             "delete",
             key,
             |_, writer, key| async move { writer.delete(&key).await },
@@ -536,7 +437,7 @@ impl Store {
     }
 
     fn delete_many(&self, keys: Vec<String>) -> Operation {
-        let (writer, config) = (self.writer_of(), self.config.clone());
+        let (writer, config) = (self.link.writer(), self.link.config.clone());
         let uris: Vec<String> = keys.iter().map(|key| config.uri(key)).collect();
         let all = config.bucket_uri();
         let work = async move {
@@ -562,15 +463,15 @@ impl Store {
     #[pyo3(signature = (prefix, dry_run=false))]
     fn delete_prefix(&self, prefix: &str, dry_run: bool) -> Operation {
         if !dry_run {
-            return self.on(
+            return self.link.on(
                 "delete",
                 prefix,
                 |_, writer, prefix| async move { writer.delete_prefix(&prefix).await },
                 value::<u64>,
             );
         }
-        let (config, counters) = (self.config.clone(), self.counters.clone());
-        self.on(
+        let (config, counters) = (self.link.config.clone(), self.link.counters.clone());
+        self.link.on(
             "list",
             prefix,
             move |reader, _, prefix| async move {
@@ -587,7 +488,7 @@ impl Store {
 
     fn copy(&self, src: &str, dst: &str) -> Operation {
         let dst = dst.to_owned();
-        self.on(
+        self.link.on(
             "copy",
             src,
             move |_, writer, src| async move { writer.copy(&src, &dst).await },
@@ -597,7 +498,7 @@ impl Store {
 
     fn r#move(&self, src: &str, dst: &str) -> Operation {
         let dst = dst.to_owned();
-        self.on(
+        self.link.on(
             "move",
             src,
             move |_, writer, src| async move { writer.rename(&src, &dst).await },
@@ -606,9 +507,9 @@ impl Store {
     }
 
     fn copy_from(&self, other: PyRef<'_, Store>, src: &str, dst: &str) -> Operation {
-        let (reader, writer) = (other.reader(), self.writer_of());
+        let (reader, writer) = (other.link.reader(), self.link.writer());
         let (src, dst) = (src.to_owned(), dst.to_owned());
-        let (from, to) = (other.config.uri(&src), self.config.uri(&dst));
+        let (from, to) = (other.link.config.uri(&src), self.link.config.uri(&dst));
         let work = async move {
             let copied = async { writer?.copy_from(&reader?, &src, &dst).await }.await;
             copied.map_err(|failure| {
@@ -637,8 +538,8 @@ impl Store {
                 "`expires` must be a time in seconds, got {expires_seconds}"
             ))
         })?;
-        let trail = Trail::new(self.counters.clone());
-        Ok(self.on(
+        let trail = Trail::new(self.link.counters.clone());
+        Ok(self.link.on(
             "sign a URL for",
             key,
             move |reader, _, key| async move {
@@ -649,7 +550,7 @@ impl Store {
     }
 
     fn list_buckets(&self) -> Operation {
-        self.on_bucket(
+        self.link.on_bucket(
             "list the buckets of",
             |backend, trail| async move { backend.list_buckets(&trail).await },
             |py, entries| {
@@ -663,7 +564,7 @@ impl Store {
     }
 
     fn create_bucket(&self) -> Operation {
-        self.on_bucket(
+        self.link.on_bucket(
             "create",
             |backend, trail| async move { backend.create_bucket(&trail).await },
             nothing,
@@ -671,7 +572,7 @@ impl Store {
     }
 
     fn delete_bucket(&self) -> Operation {
-        self.on_bucket(
+        self.link.on_bucket(
             "delete",
             |backend, trail| async move { backend.delete_bucket(&trail).await },
             nothing,
@@ -679,7 +580,7 @@ impl Store {
     }
 
     fn counters(&self) -> BTreeMap<&'static str, u64> {
-        let counters = &self.counters;
+        let counters = &self.link.counters;
         BTreeMap::from([
             ("requests", counters.requests.load(Relaxed)),
             ("retries", counters.retries.load(Relaxed)),

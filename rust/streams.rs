@@ -18,8 +18,9 @@ use crate::errors::exception;
 use crate::failure::Result;
 use crate::list::Walk;
 use crate::listing::Listing;
+use crate::many::crowded;
 use crate::memory::View;
-use crate::read::{Gate, Known, Reader, crowded};
+use crate::read::{Gate, Known, Reader};
 use crate::write::Upload;
 
 /// Objects one after the other, with a bound on the bytes that wait.

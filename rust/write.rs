@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use crate::backend::{Backend, Meta, PartWriter, PutOptions};
 use crate::failure::{Failure, Kind, Result};
+use crate::many::each;
 use crate::plan;
-use crate::read::{Reader, each, overwritten_during};
+use crate::read::{Reader, overwritten_during};
 use crate::runtime;
 use crate::trail::{Counters, Trail};
 

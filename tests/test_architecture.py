@@ -31,13 +31,13 @@ RUST_ROWS = [
     ["failure", "plan", "trail", "retry"],
     ["memory", "runtime"],
     ["http", "credentials", "config", "backend"],
-    ["read", "write", "list"],
-    ["errors", "buffer", "listing", "settings", "bridge", "streams"],
+    ["read", "many", "write", "list"],
+    ["errors", "buffer", "listing", "settings", "bridge", "live", "streams"],
     ["store"],
     ["lib"],
 ]
 UNSAFE = {"memory.rs", "buffer.rs"}
-BINDINGS = {"errors", "buffer", "listing", "settings", "bridge", "streams", "store", "lib"}
+BINDINGS = {*RUST_ROWS[4], "store", "lib"}
 MOST_LINES = 600
 FORBIDDEN = re.compile(
     r"(^|_)(utils?|helpers?|common|misc|v2|new|advanced|optimized|enhanced|compat)($|_)"

@@ -8,11 +8,11 @@ import re
 import threading
 import time
 import uuid
+import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from urllib.parse import quote, unquote
-from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from .fault import Request
@@ -308,7 +308,7 @@ def _xml(name: str, inner: str) -> Answer:
 
 
 def _texts(body: bytes, parent: str, child: str) -> Iterable[str]:
-    for node in ElementTree.fromstring(body).iter():
+    for node in ET.fromstring(body).iter():
         if node.tag.rpartition("}")[2] == parent:
             for inner in node:
                 if inner.tag.rpartition("}")[2] == child:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import s3dlio
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -68,9 +70,7 @@ class Door:
 
 def twin(verb: Callable[..., Any]) -> Callable[..., Any]:
     """The `_async` twin of a method of a store or of a function of s3dlio."""
-    owner = getattr(verb, "__self__", None)
-    if owner is None:
-        import s3dlio as owner
+    owner = getattr(verb, "__self__", s3dlio)
     found: Callable[..., Any] = getattr(owner, f"{verb.__name__}_async")
     return found
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from types import TracebackType
-from typing import cast
+from typing import Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .dialect import Answer, Objects, Refusal, StoredObject, error_xml, operation
@@ -134,7 +134,7 @@ class FaultServer:
         self._http.server_close()
         self._thread.join()
 
-    def __enter__(self) -> FaultServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -197,14 +197,14 @@ class _HttpServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def finish_request(self, request: object, client_address: object) -> None:
         connection = cast(socket.socket, request)
         if self.tls is None:
-            super().finish_request(connection, client_address)  # type: ignore[arg-type]
+            super().finish_request(connection, client_address)
             return
         try:
             wrapped = self.tls.wrap_socket(connection, server_side=True)
         except (OSError, ssl.SSLError):
             return
         with wrapped:
-            super().finish_request(wrapped, client_address)  # type: ignore[arg-type]
+            super().finish_request(wrapped, client_address)
 
     def shutdown_request(self, request: object) -> None:
         connection = cast(socket.socket, request)
@@ -376,7 +376,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             block = body[start : start + step]
             request.sent_bytes += len(block)
             if fault.chunked:
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(block), bytes(block)))
             else:
                 self.wfile.write(block)
             if fault.bytes_per_second is not None:

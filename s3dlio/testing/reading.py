@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s3dlio import Store
-from s3dlio.errors import NotFoundError, RangeError, S3dlioError
+from s3dlio.errors import ManyError, NotFoundError, RangeError, S3dlioError
 
 from .door import Capabilities, Door, pattern
 
@@ -148,8 +148,6 @@ class ReadContract:
         assert results[1].uri.endswith("/missing")
 
     def test_get_many_collects_failures_by_index(self, store: Store, call: Door) -> None:
-        from s3dlio.errors import ManyError
-
         store.put("a", b"1")
         with pytest.raises(ManyError) as caught:
             call(store.get_many, ["a", "missing", "a", "gone"], on_error="collect")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from backends import make_store
-from faults.verbs import DATA, QUICK, VERBS, Verb
+from faults.verbs import DATA, QUICK, VERBS, Verb, outcome
 
 import s3dlio
 from s3dlio.errors import ConnectionError, S3dlioError
@@ -70,10 +70,8 @@ def test_a_bucket_elsewhere_is_found_or_named(
     server.store("bucket", "key", DATA)
     location = f"{server.endpoint}/bucket/key"
     server.fail(Fault.redirect("eu-test-1", status, location), times=1, operation="GetObject")
-    try:
-        assert call(store.get, "key") == DATA
-    except S3dlioError as error:
-        assert "eu-test-1" in str(error)
+    result = outcome(lambda: call(store.get, "key"))
+    assert result == DATA or "eu-test-1" in str(result)
     server.fail(Fault.redirect("eu-test-1", status, location), times=None, operation="GetObject")
     with pytest.raises(S3dlioError, match="eu-test-1"):
         call(store.get, "key")

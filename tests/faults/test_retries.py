@@ -210,11 +210,11 @@ def test_an_error_inside_200_is_never_a_success(
 ) -> None:
     store = make(**PARTS)
     server.fail(Fault.error_inside_ok(), times=None, operation=operation)
+    verb, *arguments = (
+        (store.copy, "key", "new") if operation == "CopyObject" else (store.put, "new", BIG)
+    )
     with pytest.raises(S3dlioError) as caught:
-        if operation == "CopyObject":
-            call(store.copy, "key", "new")
-        else:
-            call(store.put, "new", BIG)
+        call(verb, *arguments)
     assert caught.value.code == "InternalError"
     assert server.stored("bucket", "new") is None
     assert server.wait_until(lambda: not server.objects.uploads), "the parts were left behind"

@@ -25,6 +25,14 @@ PARTS = {"put_part_bytes": 5 * MIB, "put_split_bytes": 5 * MIB}
 BIG = pattern(6 * MIB)
 
 
+def outcome(run: Callable[[], Any]) -> Any:
+    """What `run()` gives, or the error of ours that it raises."""
+    try:
+        return run()
+    except s3dlio.S3dlioError as error:
+        return error
+
+
 @dataclass(frozen=True)
 class Verb:
     name: str

@@ -168,7 +168,7 @@ def test_a_credential_process_that_fails_is_told(
     (home / ".aws/config").write_text(
         "[profile outside]\ncredential_process = sh -c 'echo no luck >&2; exit 3'\n"
     )
-    with pytest.raises(AuthenticationError, match="credential_process|no luck"):
+    with pytest.raises(AuthenticationError, match=r"credential_process|no luck"):
         store(profile="outside").get("key")
 
 

@@ -119,8 +119,7 @@ def test_a_cancelled_task_closes_its_request(
 
     async def run() -> None:
         task = asyncio.create_task(store.get_async("key"))
-        while not counting.in_flight:
-            await asyncio.sleep(0.005)
+        assert await asyncio.to_thread(counting.wait_until, lambda: counting.in_flight > 0)
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -154,8 +153,9 @@ def test_a_cancelled_put_publishes_nothing(counting: FaultServer, remote: Remote
 
     async def run() -> None:
         task = asyncio.create_task(store.put_async("key", bytes(20 * mib)))
-        while len(counting.requests("UploadPart")) < 2:
-            await asyncio.sleep(0.005)
+        assert await asyncio.to_thread(
+            counting.wait_until, lambda: len(counting.requests("UploadPart")) >= 2
+        )
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -173,9 +173,9 @@ def test_a_loop_that_is_closed_with_gets_in_flight_is_no_trouble(
     store = remote()
 
     async def run() -> None:
-        for _ in range(5):
-            asyncio.ensure_future(store.get_async("key"))
+        tasks = [asyncio.ensure_future(store.get_async("key")) for _ in range(5)]
         await asyncio.sleep(0.05)
+        assert not any(task.done() for task in tasks)
 
     asyncio.run(run())
     assert counting.wait_until(lambda: counting.in_flight == 0)

@@ -81,7 +81,7 @@ def test_a_slice_is_a_view(store: s3dlio.Store) -> None:
 
 @pytest.mark.parametrize("make_view", [
     lambda buffer: np.frombuffer(buffer, np.uint8),
-    lambda buffer: np.from_dlpack(buffer),
+    np.from_dlpack,
     lambda buffer: np.frombuffer(buffer[7:], np.uint8),
     lambda buffer: buffer.numpy(np.uint8),
 ], ids=["frombuffer", "dlpack", "slice", "numpy"])  # fmt: skip

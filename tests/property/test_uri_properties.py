@@ -53,7 +53,6 @@ def test_a_longer_name_is_not_below_a_shorter_one(name: str, more: str) -> None:
 def test_any_text_is_a_uri_or_a_typed_refusal(text: str) -> None:
     try:
         uri = URI.parse(text)
-    except InvalidUriError as error:
-        assert isinstance(error, ValueError)
-    else:
-        assert URI.parse(str(uri)) == uri
+    except InvalidUriError:
+        return
+    assert URI.parse(str(uri)) == uri
