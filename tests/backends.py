@@ -170,8 +170,8 @@ def stores_on(
         finally:
             # What is deleted may show what it hid: MinIO lists "a" and not "a/b" beside it.
             while found := client.list_objects_v2(Bucket=name).get("Contents"):
-                for item in found:
-                    client.delete_object(Bucket=name, Key=item["Key"])
+                keys = [{"Key": item["Key"]} for item in found]
+                client.delete_objects(Bucket=name, Delete={"Objects": keys, "Quiet": True})
             client.delete_bucket(Bucket=name)
             client.close()
 

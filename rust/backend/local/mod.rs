@@ -8,6 +8,7 @@ mod read;
 mod relocate;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod version;
 mod walk;
 mod write;

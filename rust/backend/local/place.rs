@@ -4,8 +4,8 @@ use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFla
 use rustix::io::Errno;
 
 use super::errno::{Doing, refusal};
+use super::unfinished::Unfinished;
 use super::version::Version;
-use super::write::Unfinished;
 use crate::backend::PutOptions;
 use crate::failure::{Failure, Kind, Result};
 

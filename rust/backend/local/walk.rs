@@ -10,8 +10,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::errno::{Doing, refusal};
+use super::unfinished::is_unfinished;
 use super::version::Version;
-use super::write::is_unfinished;
 use crate::backend::{Answer, Entry, Pages};
 use crate::failure::{Failure, Kind, Result};
 use crate::runtime::offload;

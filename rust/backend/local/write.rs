@@ -1,7 +1,6 @@
 //! Objects into files: written beside their place under a name of their own, then moved there whole.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use super::direct::{self, Access, Bounce};
 use super::errno::{Doing, name_too_long, parent_is_a_file, refusal, refusal_of};
 use super::place::{self, Condition};
 use super::read::Source;
+use super::unfinished::{NAME_BYTES, Unfinished, unfinished_name};
 use super::version::Version;
 use super::{Wanted, still_wanted};
 use crate::backend::{Answer, Meta, PartWriter};
@@ -19,29 +19,8 @@ use crate::failure::{Failure, Kind, Result};
 use crate::runtime::offload;
 use crate::trail::Trail;
 
-/// The end of the names of files that are being written; listings do not show them.
-const UNFINISHED: &str = ".s3dlio-tmp";
-
-const NAME_BYTES: usize = 255;
-
 /// Between two writes the work sees whether it is still wanted.
 const STEP_BYTES: usize = 8 << 20;
-
-pub fn is_unfinished(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(UNFINISHED)
-}
-
-fn unfinished_name(name: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let unique = format!(
-        "{}-{}-{:08x}{UNFINISHED}",
-        std::process::id(),
-        COUNT.fetch_add(1, Relaxed),
-        fastrand::u32(..),
-    );
-    let kept = name.floor_char_boundary(NAME_BYTES - unique.len() - 2);
-    format!(".{}.{unique}", &name[..kept])
-}
 
 /// The folder of `key` and its name in there.
 pub fn split(key: &str) -> Result<(&str, &str)> {
@@ -62,22 +41,6 @@ pub fn make_folders(folder: &str) -> Result<()> {
         Some(Errno::EXIST | Errno::NOTDIR) => parent_is_a_file(),
         _ => refusal_of(&error, Doing::Writing),
     })
-}
-
-/// Goes away with its owner unless it has been moved to its place.
-pub struct Unfinished {
-    pub path: String,
-    made_in: u32,
-    pub placed: bool,
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // A forked child holds a copy of this value, but the file is its parent's.
-        if !self.placed && self.made_in == std::process::id() {
-            let _ = rustix::fs::unlink(self.path.as_str());
-        }
-    }
 }
 
 /// Whole blocks past the page cache; `held` bytes wait for their block to become whole.
@@ -121,11 +84,7 @@ impl Sink {
             other => other,
         };
         let file = File::from(file.map_err(|errno| refusal(errno, Doing::Writing))?);
-        let unfinished = Unfinished {
-            path,
-            made_in: std::process::id(),
-            placed: false,
-        };
+        let unfinished = Unfinished::new(path);
         let blocks = access.begin(&file)?.map(|align| Blocks {
             bounce: Bounce::new(align),
             held: 0,
