@@ -106,7 +106,9 @@ def test_the_examples_of_docstrings_print_what_they_say(module: types.ModuleType
     finder = doctest.DocTestFinder(exclude_empty=True)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     report: list[str] = []
-    for number, test in enumerate(finder.find(module, extraglobs={"s3dlio": s3dlio, "Store": s3dlio.Store})):
+    for number, test in enumerate(
+        finder.find(module, extraglobs={"s3dlio": s3dlio, "Store": s3dlio.Store})
+    ):
         if test.examples and "store" not in test.globs:
             test.globs["store"] = s3dlio.Store(
                 f"memory://docstring-{module.__name__.replace('.', '-')}-{number}/"

@@ -47,8 +47,8 @@ class FaultServer:
             self.objects.buckets[bucket] = {}
         self.domain = domain
         self.busiest = 0
-        """The most requests that were in flight at once."""
-        self._in_flight = 0
+        """The most requests that waited for the first byte of their answers at once."""
+        self._in_flight = self._waiting = 0
         self._requests: list[Request] = []
         self._rules: list[Rule] = []
         self._lock = threading.Lock()
@@ -146,12 +146,18 @@ class FaultServer:
         self.close()
 
     def take(self, request: Request) -> Fault:
-        """Logs `request` and finds its fault; `done` is called after it."""
+        """Logs `request` and finds its fault; `answering` and `done` follow, once each."""
         with self._lock:
             self._requests.append(request)
             self._in_flight += 1
-            self.busiest = max(self.busiest, self._in_flight)
+            self._waiting += 1
+            self.busiest = max(self.busiest, self._waiting)
             return next((rule.fault for rule in self._rules if rule.takes(request)), Fault())
+
+    def answering(self) -> None:
+        # Counted down before the answer leaves: the client's next request may be here at once.
+        with self._lock:
+            self._waiting -= 1
 
     def done(self) -> None:
         with self._lock:
@@ -243,7 +249,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def serve(self) -> None:
         faults = self.server.faults
         request = self._read_head()
-        fault = faults.take(request)
+        fault, waiting = faults.take(request), True
         try:
             body = self._read_body(request, fault.receive_bytes)
             if fault.delay_seconds:
@@ -255,6 +261,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             answer = self._answer(request, body, fault)
             if fault.after:
                 fault.after(faults, request)
+            waiting = False
+            faults.answering()
             self._send(request, answer, fault)
         except OSError:
             request.closed.set()
@@ -262,6 +270,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except _End:
             self.close_connection = True
         finally:
+            if waiting:
+                faults.answering()
             faults.done()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = serve

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,7 @@ class TestFiles:
 
     def _denied(self, tmp_path: Path, become: str) -> None:
         for folder in [tmp_path, *tmp_path.parents[:3]]:
-            if folder != Path("/tmp"):
+            if folder != Path(tempfile.gettempdir()):
                 folder.chmod(0o755)
         (tmp_path / "key").write_bytes(b"1")
         (tmp_path / "key").chmod(0)
