@@ -89,6 +89,10 @@ pub struct Wanted {
     pub etag: Option<String>,
 }
 
+/// This many bytes since the last failure show a connection that is worth another try; fewer would
+/// let a service that drips hold a read for ever.
+const PROGRESS: usize = 64 << 10;
+
 /// How often a read starts over because the object was overwritten under it.
 const FRESH_STARTS: u32 = 3;
 
@@ -397,8 +401,8 @@ impl Reader {
                 Ok(()) => return Ok(slot),
                 Err(failure) => failure,
             };
-            if slot.filled() > filled {
-                // It moved: patience starts anew, and no byte is asked for twice.
+            if slot.filled() >= filled + PROGRESS {
+                // It moved on: patience starts anew, and no byte is asked for twice.
                 filled = slot.filled();
                 attempt = 1;
             }

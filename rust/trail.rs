@@ -52,11 +52,19 @@ pub enum Ending {
     Broken(Box<Failure>),
 }
 
+/// Requests of one call may run side by side, as the parts of an upload do; the end of one must not
+/// hide why another failed.
+#[derive(Debug, Default)]
+struct Ended {
+    last: Ending,
+    failed: Option<Ending>,
+}
+
 /// One per call of a verb, forked for each request that runs beside others.
 #[derive(Clone, Debug)]
 pub struct Trail {
     pub counters: Arc<Counters>,
-    ending: Arc<Mutex<Ending>>,
+    ended: Arc<Mutex<Ended>>,
     attempts: Arc<AtomicU64>,
 }
 
@@ -64,7 +72,7 @@ impl Trail {
     pub fn new(counters: Arc<Counters>) -> Self {
         Trail {
             counters,
-            ending: Arc::default(),
+            ended: Arc::default(),
             attempts: Arc::default(),
         }
     }
@@ -102,13 +110,22 @@ impl Trail {
     }
 
     pub fn end(&self, ending: Ending) {
-        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = ending;
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(ending, Ending::Refused(_) | Ending::Broken(_)) {
+            ended.failed = Some(ending.clone());
+        }
+        ended.last = ending;
     }
 
+    /// How the last request ended.
     pub fn ending(&self) -> Ending {
-        self.ending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.last.clone()
+    }
+
+    /// How the last request that failed ended, whatever others did since.
+    pub fn failure(&self) -> Ending {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.failed.clone().unwrap_or_else(|| ended.last.clone())
     }
 }

@@ -140,10 +140,11 @@ class ReadOptions(_Group):
     """
 
     part_bytes: int = 8 * MiB
-    """Large objects are read as ranges of this size. Long enough that the first byte's delay is
-    small beside it, short enough that a lost connection costs little."""
+    """Large objects are read as ranges of this size, and one of unknown size is first asked for as
+    much. Long enough that the first byte's delay is small beside it, short enough that a lost
+    connection costs little."""
     split_bytes: int = 16 * MiB
-    """Objects at least this large are read as ranges: two parts, below which splitting only costs."""
+    """Reads of a known length are split from here on: two parts, below which splitting only costs."""
     max_in_flight: int = 64
     """Requests in flight for one call. Enough to fill 10 Gbit/s at 50 ms and 1 MiB per request."""
     join_gap_bytes: int = 0

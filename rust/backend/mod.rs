@@ -3,7 +3,9 @@
 pub mod local;
 pub mod memory;
 pub mod object;
+pub mod region;
 pub mod s3;
+pub mod upload;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -203,20 +205,40 @@ fn connect_s3(config: &Config) -> Result<object::ObjectStore> {
         },
         client.plain().clone(),
     )?;
+    let policy = config.retry;
+    let (config, theirs) = (config.clone(), (client.clone(), credentials.clone()));
+    let first = config.s3.region.clone();
+    let make = move |region: &str| s3_region(&config, region, &theirs.0, &theirs.1);
+    Ok(object::ObjectStore::new(
+        region::Regions::new(&first, Arc::new(make))?,
+        client,
+        policy,
+        credentials,
+    ))
+}
+
+fn s3_region(
+    config: &Config,
+    region: &str,
+    client: &HttpClient,
+    credentials: &Credentials,
+) -> Result<region::Region> {
+    let s3 = &config.s3;
     let (endpoint, path_style) = s3::endpoint(
         s3.endpoint.as_deref(),
-        &s3.region,
+        region,
         &config.bucket,
         &s3.addressing,
     )?;
     let mut builder = opendal::services::S3::default()
+        // A request about the account has no bucket, and OpenDAL makes none of those.
         .bucket(if config.bucket.is_empty() {
             "-"
         } else {
             &config.bucket
         })
         .endpoint(&endpoint)
-        .region(&s3.region)
+        .region(region)
         .disable_config_load()
         .disable_ec2_metadata()
         .credential_provider_chain(
@@ -233,20 +255,17 @@ fn connect_s3(config: &Config) -> Result<object::ObjectStore> {
         let line = text.lines().next().unwrap_or_default().to_owned();
         Failure::new(Kind::InvalidArgument, line)
     })?;
-    let requests = s3::S3Requests {
-        client: client.clone(),
-        credentials: credentials.clone(),
-        policy: config.retry,
-        endpoint,
-        path_style,
-        bucket: config.bucket.clone(),
-        region: s3.region.clone(),
-    };
-    Ok(object::ObjectStore::new(
-        Arc::new(service),
-        client,
-        config.retry,
-        credentials,
-        requests,
-    ))
+    Ok(region::Region {
+        name: region.to_owned(),
+        service: Arc::new(service),
+        requests: s3::S3Requests {
+            client: client.clone(),
+            credentials: credentials.clone(),
+            policy: config.retry,
+            endpoint,
+            path_style,
+            bucket: config.bucket.clone(),
+            region: region.to_owned(),
+        },
+    })
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use opendal::raw::oio::{CopyDyn, DeleteDyn, ReadStreamDyn, WriteDyn};
-use opendal::raw::{OpCopy, OpDelete, OpRead, OpReader, OpStat, OpWrite, ServiceDyn, Servicer};
+use opendal::raw::oio::{CopyDyn, DeleteDyn, ReadStreamDyn};
+use opendal::raw::{OpCopy, OpDelete, OpRead, OpReader, OpStat, ServiceDyn, Servicer};
 use opendal::{BytesRange, Executor, HttpTransporter, Metadata, OperationContext, options};
 
 use super::ReadRange;
-use super::s3::S3Requests;
-use super::s3::{bulk::fits_xml, stale};
+use super::region::Regions;
+use super::s3::{S3Requests, bulk::fits_xml, stale};
+use super::upload::Upload;
 use super::{Answer, Backend, Body, Entry, Meta, Method, Opened, Pages, PartWriter, PutOptions};
 use crate::credentials::Credentials;
 use crate::failure::{Failure, Kind, Result};
@@ -24,28 +25,24 @@ use crate::retry::Policy;
 use crate::trail::{Ending, Head, Trail};
 
 pub struct ObjectStore {
-    service: Servicer,
+    regions: Regions,
     client: HttpClient,
     policy: Policy,
     credentials: Credentials,
-    /// What OpenDAL cannot ask exactly: listings and buckets.
-    requests: S3Requests,
 }
 
 impl ObjectStore {
     pub fn new(
-        service: Servicer,
+        regions: Regions,
         client: HttpClient,
         policy: Policy,
         credentials: Credentials,
-        requests: S3Requests,
     ) -> Self {
         ObjectStore {
-            service,
+            regions,
             client,
             policy,
             credentials,
-            requests,
         }
     }
 
@@ -58,29 +55,68 @@ impl ObjectStore {
         OperationContext::from_parts(HttpTransporter::new(transport), Executor::default())
     }
 
-    /// Makes a call of the service; once more when it calls the credentials stale and there are others.
+    /// Makes a call of the service; once more where the bucket turns out to lie in another region, or
+    /// the credentials are called stale and there are others.
     async fn call<'a, T>(
         &'a self,
         trail: &'a Trail,
-        attempt: impl Fn(OperationContext) -> BoxFuture<'a, opendal::Result<T>> + Send,
+        attempt: impl Fn(&Servicer, OperationContext) -> BoxFuture<'a, opendal::Result<T>> + Send,
     ) -> Result<T> {
-        let error = match attempt(self.context(trail)).await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        if !renewed(&self.credentials, trail).await {
-            return Err(failed(&self.credentials, error, trail).await);
+        let mut tries = 1;
+        loop {
+            let here = self.regions.here();
+            let error = match attempt(&here.service, self.context(trail)).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let again = tries <= 2
+                && (self.regions.moved(trail)
+                    || renewed(&self.credentials, trail.ending(), trail).await);
+            if !again {
+                return Err(failed(&self.credentials, error, trail).await);
+            }
+            tries += 1;
         }
-        match attempt(self.context(trail)).await {
-            Ok(value) => Ok(value),
-            Err(error) => Err(failed(&self.credentials, error, trail).await),
+    }
+
+    /// The same for one of our own requests, which look after their credentials themselves.
+    async fn ask<'a, T>(
+        &'a self,
+        trail: &'a Trail,
+        attempt: impl Fn(S3Requests) -> BoxFuture<'a, Result<T>> + Send,
+    ) -> Result<T> {
+        match attempt(self.regions.here().requests.clone()).await {
+            Err(_) if self.regions.moved(trail) => {
+                attempt(self.regions.here().requests.clone()).await
+            }
+            outcome => outcome,
         }
+    }
+
+    fn upload(
+        &self,
+        key: &str,
+        options: &PutOptions,
+        in_flight: usize,
+        trail: &Trail,
+    ) -> Result<Upload> {
+        let service = &self.regions.here().service;
+        let credentials = self.credentials.clone();
+        Upload::new(
+            service,
+            self.context(trail),
+            credentials,
+            key,
+            options,
+            in_flight,
+            trail,
+        )
     }
 }
 
 /// Whether the service refused credentials that could be replaced.
-async fn renewed(credentials: &Credentials, trail: &Trail) -> bool {
-    let Ending::Refused(answer) = trail.ending() else {
+pub async fn renewed(credentials: &Credentials, ending: Ending, trail: &Trail) -> bool {
+    let Ending::Refused(answer) = ending else {
         return false;
     };
     if !stale(answer.status, answer.code.as_deref().unwrap_or_default()) {
@@ -94,7 +130,11 @@ async fn renewed(credentials: &Credentials, trail: &Trail) -> bool {
 }
 
 /// What a failed OpenDAL call means: the trail saw the answer; without one it was the signing.
-async fn failed(credentials: &Credentials, error: opendal::Error, trail: &Trail) -> Box<Failure> {
+pub async fn failed(
+    credentials: &Credentials,
+    error: opendal::Error,
+    trail: &Trail,
+) -> Box<Failure> {
     match trail.ending() {
         Ending::Unknown if credentials.anonymous() => {
             Failure::new(Kind::Unexpected, first_line(&error.to_string()))
@@ -107,11 +147,11 @@ async fn failed(credentials: &Credentials, error: opendal::Error, trail: &Trail)
     }
 }
 
-fn first_line(text: &str) -> String {
+pub fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn meta(metadata: &Metadata, size: u64) -> Meta {
+pub fn meta(metadata: &Metadata, size: u64) -> Meta {
     Meta {
         size,
         etag: metadata.etag().map(str::to_owned),
@@ -147,8 +187,8 @@ impl Backend for ObjectStore {
             }
             .into();
             let wanted = BytesRange::new(range.offset, range.length);
-            let opened = self.call(trail, |context| {
-                let reader = self.service.read_dyn(&context, key, arguments.clone());
+            let opened = self.call(trail, |service, context| {
+                let reader = service.read_dyn(&context, key, arguments.clone());
                 async move { reader?.open_dyn(wanted).await }.boxed()
             });
             let (answer, stream) = match opened.await {
@@ -190,8 +230,9 @@ impl Backend for ObjectStore {
 
     fn stat<'a>(&'a self, key: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
         async move {
-            let answer = self.call(trail, |context| {
-                async move { self.service.stat_dyn(&context, key, OpStat::new()).await }.boxed()
+            let answer = self.call(trail, |service, context| {
+                let service = service.clone();
+                async move { service.stat_dyn(&context, key, OpStat::new()).await }.boxed()
             });
             let metadata = answer.await?.into_metadata();
             let size = metadata.content_length();
@@ -209,10 +250,16 @@ impl Backend for ObjectStore {
     ) -> Answer<'a, Meta> {
         async move {
             let size = data.len() as u64;
-            let mut writer = self.parts(key, options, 1, trail)?;
-            // A writer that sees one piece before its close sends it as one request.
-            writer.write(data).await?;
-            let written = writer.close().await?;
+            let once = async || {
+                let mut writer = self.upload(key, options, 1, trail)?;
+                // A writer that sees one piece before its close sends it as one request.
+                writer.write(data.clone()).await?;
+                writer.close().await
+            };
+            let written = match once().await {
+                Err(_) if self.regions.moved(trail) => once().await?,
+                outcome => outcome?,
+            };
             Ok(Meta { size, ..written })
         }
         .boxed()
@@ -226,20 +273,20 @@ impl Backend for ObjectStore {
         trail: &'a Trail,
     ) -> Answer<'a, Box<dyn PartWriter>> {
         async move {
-            let writer = self.parts(key, options, in_flight, trail)?;
+            let writer = self.upload(key, options, in_flight, trail)?;
             Ok(Box::new(writer) as Box<dyn PartWriter>)
         }
         .boxed()
     }
 
     fn list(&self, prefix: &str, recursive: bool, trail: &Trail) -> Result<Box<dyn Pages>> {
-        Ok(self.requests.pages(prefix, recursive, trail))
+        Ok(Box::new(self.regions.pages(prefix, recursive, trail)))
     }
 
     fn delete<'a>(&'a self, key: &'a str, trail: &'a Trail) -> Answer<'a, ()> {
         async move {
-            self.call(trail, |context| {
-                let deleter = self.service.delete_dyn(&context);
+            self.call(trail, |service, context| {
+                let deleter = service.delete_dyn(&context);
                 async move {
                     let mut deleter = deleter?;
                     deleter.delete_dyn(key, OpDelete::new()).await?;
@@ -259,7 +306,11 @@ impl Backend for ObjectStore {
     ) -> Answer<'a, Vec<Result<()>>> {
         async move {
             if keys.iter().all(|key| fits_xml(key)) {
-                return self.requests.delete_objects(keys, trail).await;
+                return self
+                    .ask(trail, |requests| {
+                        async move { requests.delete_objects(keys, trail).await }.boxed()
+                    })
+                    .await;
             }
             let mut outcomes = Vec::with_capacity(keys.len());
             for key in keys {
@@ -272,8 +323,8 @@ impl Backend for ObjectStore {
 
     fn copy<'a>(&'a self, from: &'a str, to: &'a str, trail: &'a Trail) -> Answer<'a, Meta> {
         async move {
-            self.call(trail, |context| {
-                let copier = self.service.copy_dyn(&context, from, to, OpCopy::new());
+            self.call(trail, |service, context| {
+                let copier = service.copy_dyn(&context, from, to, OpCopy::new());
                 async move {
                     let mut copier = copier?;
                     while copier.next_dyn().await?.is_some() {}
@@ -303,20 +354,31 @@ impl Backend for ObjectStore {
         expires: Duration,
         trail: &'a Trail,
     ) -> Answer<'a, String> {
-        let _ = trail;
-        self.requests.presign(key, method, expires).boxed()
+        self.ask(trail, move |requests| {
+            async move { requests.presign(key, method, expires).await }.boxed()
+        })
+        .boxed()
     }
 
     fn list_buckets<'a>(&'a self, trail: &'a Trail) -> Answer<'a, Vec<Entry>> {
-        self.requests.list_buckets(trail).boxed()
+        self.ask(trail, move |requests| {
+            async move { requests.list_buckets(trail).await }.boxed()
+        })
+        .boxed()
     }
 
     fn create_bucket<'a>(&'a self, trail: &'a Trail) -> Answer<'a, ()> {
-        self.requests.create_bucket(trail).boxed()
+        self.ask(trail, move |requests| {
+            async move { requests.create_bucket(trail).await }.boxed()
+        })
+        .boxed()
     }
 
     fn delete_bucket<'a>(&'a self, trail: &'a Trail) -> Answer<'a, ()> {
-        self.requests.delete_bucket(trail).boxed()
+        self.ask(trail, move |requests| {
+            async move { requests.delete_bucket(trail).await }.boxed()
+        })
+        .boxed()
     }
 }
 
@@ -423,110 +485,6 @@ impl Body for Frames {
         async move {
             let outcome = self.pour(&mut slot).await;
             (slot, outcome)
-        }
-        .boxed()
-    }
-}
-
-impl ObjectStore {
-    fn parts(
-        &self,
-        key: &str,
-        options: &PutOptions,
-        in_flight: usize,
-        trail: &Trail,
-    ) -> Result<Parts> {
-        let refuse = |error: opendal::Error| {
-            Failure::new(Kind::InvalidArgument, first_line(&error.to_string()))
-        };
-        let capability = self.service.capability_dyn();
-        let (arguments, _) = OpWrite::from_options(
-            &capability,
-            options::WriteOptions {
-                if_not_exists: options.if_absent,
-                if_match: options.if_match.clone(),
-                content_type: options.content_type.clone(),
-                user_metadata: (!options.metadata.is_empty())
-                    .then(|| options.metadata.clone().into_iter().collect()),
-                concurrent: in_flight,
-                ..Default::default()
-            },
-        )
-        .map_err(refuse)?;
-        let writer = self
-            .service
-            .write_dyn(&self.context(trail), key, arguments)
-            .map_err(refuse)?;
-        Ok(Parts {
-            writer,
-            credentials: self.credentials.clone(),
-            trail: trail.clone(),
-            if_absent: options.if_absent,
-            written: 0,
-        })
-    }
-}
-
-struct Parts {
-    writer: Box<dyn WriteDyn>,
-    credentials: Credentials,
-    trail: Trail,
-    if_absent: bool,
-    written: u64,
-}
-
-impl Parts {
-    async fn failed(&self, error: opendal::Error) -> Box<Failure> {
-        let mut failure = failed(&self.credentials, error, &self.trail).await;
-        if failure.kind == Kind::PreconditionFailed && self.if_absent {
-            failure.kind = Kind::AlreadyExists;
-            failure.detail = "an object of this name exists already".into();
-            if failure.attempts > 1 {
-                failure.hint = Some("an earlier try of this very call may have written it".into());
-            }
-        }
-        failure
-    }
-}
-
-impl PartWriter for Parts {
-    fn write(&mut self, part: Bytes) -> Answer<'_, ()> {
-        async move {
-            self.written += part.len() as u64;
-            let part = opendal::Buffer::from(part);
-            let mut outcome = self.writer.write_dyn(part.clone()).await;
-            if outcome.is_err() && renewed(&self.credentials, &self.trail).await {
-                // A writer that failed has not taken the part.
-                outcome = self.writer.write_dyn(part).await;
-            }
-            match outcome {
-                Ok(()) => Ok(()),
-                Err(error) => Err(self.failed(error).await),
-            }
-        }
-        .boxed()
-    }
-
-    fn close(&mut self) -> Answer<'_, Meta> {
-        async move {
-            let mut outcome = self.writer.close_dyn().await;
-            if outcome.is_err() && renewed(&self.credentials, &self.trail).await {
-                outcome = self.writer.close_dyn().await;
-            }
-            match outcome {
-                Ok(metadata) => Ok(meta(&metadata, self.written)),
-                Err(error) => Err(self.failed(error).await),
-            }
-        }
-        .boxed()
-    }
-
-    fn abort(&mut self) -> Answer<'_, ()> {
-        async move {
-            match self.writer.abort_dyn().await {
-                Ok(()) => Ok(()),
-                Err(error) => Err(self.failed(error).await),
-            }
         }
         .boxed()
     }

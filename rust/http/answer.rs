@@ -67,7 +67,16 @@ pub fn hidden_error(headers: &HeaderMap, body: &[u8]) -> Option<Answer> {
 
 /// The failure that the last answer on this trail stands for.
 pub fn refused(trail: &Trail) -> Box<Failure> {
-    let mut failure = match trail.ending() {
+    told(trail.ending(), trail)
+}
+
+/// The same where other requests of the call may have ended since.
+pub fn refused_among_others(trail: &Trail) -> Box<Failure> {
+    told(trail.failure(), trail)
+}
+
+fn told(ending: Ending, trail: &Trail) -> Box<Failure> {
+    let mut failure = match ending {
         Ending::Refused(answer) => failure(&answer),
         Ending::Broken(failure) => failure,
         Ending::Success(head) => {

@@ -345,11 +345,16 @@ fn broken(error: &reqwest::Error, peer: &str) -> Box<Failure> {
     }
     let deepest = texts.last().cloned().unwrap_or_else(|| error.to_string());
     if let Some(tls) = tls {
+        let hint = if tls.contains("CaUsedAsEndEntity") {
+            "the server shows an authority's certificate as its own: let that authority sign one for it"
+        } else {
+            "HttpOptions(ca_bundle=…) or AWS_CA_BUNDLE names the authorities to trust"
+        };
         return Failure::new(
             Kind::Connection,
             format!("no trusted connection to {peer}: {tls}"),
         )
-        .hint("HttpOptions(ca_bundle=…) or AWS_CA_BUNDLE names the authorities to trust");
+        .hint(hint);
     }
     if error.is_timeout() && error.is_connect() {
         return Failure::new(Kind::Timeout, format!("no connection to {peer} in time"))

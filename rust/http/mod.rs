@@ -7,6 +7,6 @@ mod answer;
 mod client;
 mod exchange;
 
-pub use answer::{failure as meaning_of, refused};
+pub use answer::{failure as meaning_of, refused, refused_among_others};
 pub use client::{HttpClient, HttpOptions};
 pub use exchange::{Transport, send};

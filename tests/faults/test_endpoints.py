@@ -63,6 +63,34 @@ def test_a_server_that_comes_back_is_used_again(
     assert call(store.get, "key") == DATA
 
 
+REGIONAL: dict[str, tuple[str, Callable[[s3dlio.Store, Door], object]]] = {
+    "get": ("GetObject", lambda store, call: call(store.get, "key")),
+    "stat": ("HeadObject", lambda store, call: call(store.stat, "key")),
+    "put": ("PutObject", lambda store, call: call(store.put, "new", b"1")),
+    "list": ("ListObjectsV2", lambda store, call: call(store.list, "")),
+    "iter_list": ("ListObjectsV2", lambda store, call: call.each(store.iter_list, "")),
+    "delete": ("DeleteObject", lambda store, call: call(store.delete, "key")),
+    "delete_many": ("DeleteObjects", lambda store, call: call(store.delete_many, ["key"])),
+}
+
+
+@pytest.mark.parametrize("status", [301, 307])
+@pytest.mark.parametrize("verb", REGIONAL)
+def test_the_region_that_the_service_names_is_asked_from_then_on(
+    server: FaultServer, make: Make, call: Door, verb: str, status: int
+) -> None:
+    server.store("bucket", "key", b"data")
+    store = make(region="us-east-1")
+    operation, run = REGIONAL[verb]
+    server.fail(Fault.redirect("eu-test-1", status), operation=operation)
+    run(store, call)
+    first, second = server.requests(operation)
+    assert "/us-east-1/s3/" in first.headers["authorization"]
+    assert "/eu-test-1/s3/" in second.headers["authorization"]
+    call(store.exists, "key")
+    assert "/eu-test-1/s3/" in server.requests("HeadObject")[-1].headers["authorization"]
+
+
 @pytest.mark.parametrize("status", [301, 307])
 def test_a_bucket_elsewhere_is_found_or_named(
     server: FaultServer, store: s3dlio.Store, call: Door, status: int

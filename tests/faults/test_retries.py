@@ -142,6 +142,15 @@ def test_a_final_answer_is_not_tried_again(
     )  # 2: each of two parts may have been tried
 
 
+def test_one_part_that_is_denied_among_others_that_pass_is_told(
+    server: FaultServer, make: Make, call: Door
+) -> None:
+    server.fail(Fault.access_denied(), operation="UploadPart", skip=1)
+    with pytest.raises(PermissionDeniedError):
+        call(make(**PARTS | {"put_in_flight": 4}).put, "new", BIG * 3)
+    assert server.stored("bucket", "new") is None
+
+
 def test_what_is_not_there_is_asked_for_once(
     server: FaultServer, store: s3dlio.Store, call: Door
 ) -> None:
@@ -190,6 +199,16 @@ def test_one_stalled_object_of_many_does_not_hold_the_others(
     results = call(store.get_many, [f"k{i}" for i in range(20)])
     assert [bytes(b) for b in results] == [b"%d" % i for i in range(20)]
     assert len(server.requests("GetObject")) == 21
+
+
+def test_a_service_that_drips_does_not_hold_a_read_for_ever(
+    server: FaultServer, make: Make, call: Door
+) -> None:
+    server.fail(Fault.reset(10), times=None, operation="GetObject")
+    with pytest.raises(ConnectionError) as caught:
+        call(make(max_attempts=3, connect_attempts=3).get, "key")
+    assert caught.value.attempts == 3
+    assert len(server.requests()) == 3
 
 
 def test_slow_is_not_stalled(server: FaultServer, make: Make, call: Door) -> None:
