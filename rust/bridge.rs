@@ -164,22 +164,26 @@ struct Bridge {
 }
 
 thread_local! {
-    /// The loop that last ran in this thread, by weak reference, and its bridge.
-    static LATEST: RefCell<Option<(Py<PyAny>, Arc<Bridge>)>> = const { RefCell::new(None) };
+    /// The loops that ran in this thread, by weak reference, and their bridges.
+    static BRIDGES: RefCell<Vec<(Py<PyAny>, Arc<Bridge>)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Bridge {
     fn of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Bridge>> {
         let py = event_loop.py();
-        let latest = LATEST.with_borrow(|latest| {
-            latest
-                .as_ref()
-                .map(|(weak, bridge)| (weak.clone_ref(py), bridge.clone()))
+        let (pid, mut found) = (std::process::id(), None);
+        let mut bridges = BRIDGES.take();
+        bridges.retain(|(weak, bridge)| match weak.call0(py) {
+            Ok(living) if bridge.pid == pid && !living.is_none(py) => {
+                if living.is(event_loop) {
+                    found = Some(bridge.clone());
+                }
+                true
+            }
+            _ => false,
         });
-        if let Some((weak, bridge)) = latest
-            && bridge.pid == std::process::id()
-            && weak.call0(py)?.is(event_loop)
-        {
+        if let Some(bridge) = found {
+            BRIDGES.set(bridges);
             return Ok(bridge);
         }
         let (ear, bell) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|error| {
@@ -196,7 +200,8 @@ impl Bridge {
         };
         event_loop.call_method1("add_reader", (bridge.ear.as_raw_fd(), drain))?;
         let weak = py.import("weakref")?.call_method1("ref", (event_loop,))?;
-        LATEST.set(Some((weak.unbind(), bridge.clone())));
+        bridges.push((weak.unbind(), bridge.clone()));
+        BRIDGES.set(bridges);
         Ok(bridge)
     }
 
@@ -217,7 +222,7 @@ struct Drain {
 
 #[pymethods]
 impl Drain {
-    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+    fn __call__(&self, py: Python<'_>) {
         let mut bell = [0u8; 16];
         let _ = rustix::io::read(self.bridge.ear.as_fd(), &mut bell);
         let finished = std::mem::take(
@@ -229,14 +234,22 @@ impl Drain {
         );
         for (future, outcome) in finished {
             let future = future.bind(py);
-            if future.call_method0("done")?.is_truthy()? {
-                continue;
+            if let Err(error) = settle(future, outcome) {
+                // One future that cannot be settled must not hold the others.
+                error.write_unraisable(py, Some(future));
             }
-            match finish(py, outcome) {
-                Ok(value) => future.call_method1("set_result", (value,))?,
-                Err(error) => future.call_method1("set_exception", (error.into_value(py),))?,
-            };
         }
-        Ok(())
     }
+}
+
+fn settle(future: &Bound<'_, PyAny>, outcome: Result<Wrap>) -> PyResult<()> {
+    let py = future.py();
+    if future.call_method0("done")?.is_truthy()? {
+        return Ok(());
+    }
+    match finish(py, outcome) {
+        Ok(value) => future.call_method1("set_result", (value,))?,
+        Err(error) => future.call_method1("set_exception", (error.into_value(py),))?,
+    };
+    Ok(())
 }

@@ -219,6 +219,8 @@ pub struct Upload {
     part: u64,
     started: Option<Started>,
     ended: bool,
+    /// A write began and has not succeeded: it failed, or was cancelled with its bytes half taken.
+    midway: bool,
     total: u64,
 }
 
@@ -232,6 +234,7 @@ impl Upload {
             part: 0,
             started: None,
             ended: false,
+            midway: false,
             total: 0,
         }
     }
@@ -243,12 +246,19 @@ impl Upload {
                 "the writer is closed already",
             ));
         }
+        if self.midway {
+            return Err(Failure::new(
+                Kind::Integrity,
+                "an earlier write did not succeed, so the object would have a gap",
+            ));
+        }
         Ok(())
     }
 
     /// Takes a copy of `data`, so that the caller may use its memory again at once.
     pub async fn write(&mut self, data: Bytes) -> Result<u64> {
         self.open()?;
+        self.midway = true;
         let mut rest = &data[..];
         while !rest.is_empty() {
             let size = plan::growing_part(self.part, self.writer.part_bytes) as usize;
@@ -262,6 +272,7 @@ impl Upload {
         let trail = self.writer.trail();
         trail.copied(data.len());
         self.total += data.len() as u64;
+        self.midway = false;
         Ok(data.len() as u64)
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import threading
 import time
@@ -154,3 +155,17 @@ def test_the_async_door_runs_at_once_with_others(counting: FaultServer, remote: 
 
     asyncio.run(run())
     assert counting.busiest >= 10
+
+
+def test_loops_that_take_turns_in_one_thread_keep_their_descriptors(hundred: s3dlio.Store) -> None:
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    try:
+        for loop in loops:
+            assert loop.run_until_complete(hundred.get_async("k1")) == b"1"
+        before = len(os.listdir("/proc/self/fd"))
+        for i in range(50):
+            assert loops[i % 2].run_until_complete(hundred.get_async("k2")) == b"2"
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        for loop in loops:
+            loop.close()

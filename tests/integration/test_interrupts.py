@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -180,3 +181,30 @@ def test_a_loop_that_is_closed_with_gets_in_flight_is_no_trouble(
     asyncio.run(run())
     assert counting.wait_until(lambda: counting.in_flight == 0)
     assert asyncio.run(store.get_async("key")) == b"1"
+
+
+def test_a_writer_whose_write_was_cancelled_publishes_nothing(
+    counting: FaultServer, remote: Remote
+) -> None:
+    counting.fail(Fault.stall(), operation="CreateMultipartUpload")
+    part = bytes(6 * 1024 * 1024)
+
+    async def run() -> None:
+        writer = remote(put_part_bytes=5 * 1024 * 1024)._core.writer("key")
+        await writer.write(part)
+        task = asyncio.ensure_future(await_it(writer.write(part)))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for later in (writer.write(b"more"), writer.close()):
+            with pytest.raises(s3dlio.IntegrityError, match="gap"):
+                await later
+        await writer.abort()
+
+    asyncio.run(run())
+    assert counting.stored("bucket", "key") is None
+
+
+async def await_it(operation: Any) -> Any:
+    return await operation
