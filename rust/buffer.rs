@@ -485,35 +485,3 @@ fn described(object: &Bound<'_, PyAny>) -> String {
         Err(_) => kind(object),
     }
 }
-
-/// The positions of two `(address, length)` stretches that share a byte.
-pub fn overlapping(regions: &[(usize, usize)]) -> Option<(usize, usize)> {
-    let mut order: Vec<usize> = (0..regions.len()).filter(|i| regions[*i].1 > 0).collect();
-    order.sort_unstable_by_key(|i| regions[*i]);
-    order.windows(2).find_map(|pair| {
-        let (first, second) = (pair[0], pair[1]);
-        let (start, len) = regions[first];
-        (start + len > regions[second].0).then(|| (first.min(second), first.max(second)))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::overlapping;
-
-    #[test]
-    fn stretches_that_only_touch_do_not_overlap() {
-        assert_eq!(overlapping(&[]), None);
-        assert_eq!(
-            overlapping(&[(10, 5), (0, 10), (15, 1), (12, 0), (12, 0)]),
-            None
-        );
-    }
-
-    #[test]
-    fn stretches_that_share_a_byte_are_named_by_position() {
-        assert_eq!(overlapping(&[(100, 1), (10, 5), (0, 11)]), Some((1, 2)));
-        assert_eq!(overlapping(&[(7, 3), (7, 3)]), Some((0, 1)));
-        assert_eq!(overlapping(&[(0, 100), (500, 1), (50, 1)]), Some((0, 2)));
-    }
-}

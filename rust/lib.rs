@@ -23,6 +23,7 @@ mod settings;
 mod store;
 mod streams;
 mod trail;
+mod values;
 mod write;
 
 #[pyo3::pymodule(gil_used = false)]

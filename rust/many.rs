@@ -1,13 +1,13 @@
 //! Many reads at once: spread over the cores, results in the order of the questions.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
 use crate::failure::{Failure, Kind, Result};
-use crate::memory::View;
+use crate::memory::{Region, View};
 use crate::plan;
 use crate::read::{Known, Reader, Wanted, past_the_end};
 
@@ -29,6 +29,39 @@ impl Reader {
             async move { reader.get(key, known, crowded).await }
         })
         .await
+    }
+
+    /// Each object into its own region; a region is taken once, by the task that fills it.
+    pub async fn get_many_into(
+        &self,
+        keys: Vec<Arc<str>>,
+        regions: Vec<Region>,
+        max_in_flight: usize,
+    ) -> std::result::Result<Vec<u64>, (usize, Box<Failure>)> {
+        let crowded = crowded(keys.len(), max_in_flight);
+        let regions: Vec<Mutex<Option<Region>>> = regions
+            .into_iter()
+            .map(|region| Mutex::new(Some(region)))
+            .collect();
+        let (reader, count) = (self.clone(), keys.len());
+        let done = each(count, max_in_flight, false, move |index| {
+            let (reader, key) = (reader.clone(), keys[index].clone());
+            let region = regions[index]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            async move {
+                match region {
+                    Some(out) => reader.get_into(key, &Wanted::default(), out, crowded).await,
+                    None => Ok(0),
+                }
+            }
+        })
+        .await?;
+        done.into_iter()
+            .enumerate()
+            .map(|(index, outcome)| outcome.map_err(|failure| (index, failure)))
+            .collect()
     }
 
     pub async fn get_ranges(

@@ -4,6 +4,7 @@
 //! makes them a `View` when every byte has come. The block goes home when the last handle dies.
 #![allow(unsafe_code)]
 
+mod pending;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
 
+pub use pending::Pending;
 pub use pool::{Pool, default_cap};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
@@ -392,29 +394,6 @@ impl Slot {
         }
         // SAFETY: as in `rest`; the padding lies inside the block and only the last slot has it.
         Some(unsafe { slice::from_raw_parts_mut(self.ptr.add(self.filled).as_ptr(), padded) })
-    }
-}
-
-/// A region whose bytes are on their way.
-pub struct Pending {
-    region: Region,
-}
-
-impl Pending {
-    /// The region as one view, or the number of bytes that have not come. Takes all slots of the
-    /// region, in any order.
-    pub fn join(self, slots: Vec<Slot>) -> Result<View, usize> {
-        // Slots never overlap, so this sum is the region's length only when none is outside.
-        let filled: usize = slots
-            .iter()
-            .filter(|slot| Arc::ptr_eq(&slot.memory, &self.region.memory))
-            .map(Slot::filled)
-            .sum();
-        drop(slots);
-        match self.region.len - filled {
-            0 => Ok(self.region.freeze()),
-            missing => Err(missing),
-        }
     }
 }
 

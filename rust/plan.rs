@@ -91,6 +91,17 @@ pub fn growing_part(index: u64, preferred: u64) -> u64 {
     (preferred << (index / 1000).min(7)).min(MOST.max(preferred))
 }
 
+/// The positions of two `(address, length)` stretches that share a byte.
+pub fn overlapping(regions: &[(usize, usize)]) -> Option<(usize, usize)> {
+    let mut order: Vec<usize> = (0..regions.len()).filter(|i| regions[*i].1 > 0).collect();
+    order.sort_unstable_by_key(|i| regions[*i]);
+    order.windows(2).find_map(|pair| {
+        let (first, second) = (pair[0], pair[1]);
+        let (start, len) = regions[first];
+        (start + len > regions[second].0).then(|| (first.min(second), first.max(second)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +176,21 @@ mod tests {
         assert!((5 * tib).div_ceil(upload_part(Some(5 * tib), 16 << 20)) <= 10_000);
         let total: u64 = (0..10_000).map(|i| growing_part(i, 16 << 20)).sum();
         assert!(total > 5 * tib);
+    }
+
+    #[test]
+    fn stretches_that_only_touch_do_not_overlap() {
+        assert_eq!(overlapping(&[]), None);
+        assert_eq!(
+            overlapping(&[(10, 5), (0, 10), (15, 1), (12, 0), (12, 0)]),
+            None
+        );
+    }
+
+    #[test]
+    fn stretches_that_share_a_byte_are_named_by_position() {
+        assert_eq!(overlapping(&[(100, 1), (10, 5), (0, 11)]), Some((1, 2)));
+        assert_eq!(overlapping(&[(7, 3), (7, 3)]), Some((0, 1)));
+        assert_eq!(overlapping(&[(0, 100), (500, 1), (50, 1)]), Some((0, 2)));
     }
 }

@@ -1,86 +1,36 @@
 //! `Store` as Python sees it: take the arguments, name the verb, wrap the answer.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::backend::{self, Method, PutOptions};
+use crate::backend::{self, Method};
 use crate::bridge::Operation;
-use crate::buffer::{Buffer, overlapping, source, target};
+use crate::buffer::{source, target};
 use crate::errors::exception;
 use crate::failure::{Failure, Result};
 use crate::list::Walk;
 use crate::listing::{Listing, info};
 use crate::live::Link;
-use crate::many::{crowded, each};
 use crate::memory::{Region, View};
+use crate::plan::overlapping;
 use crate::read::{Known, Wanted};
 use crate::settings;
 use crate::streams::{Course, ObjectWriter, Pages, Stream};
 use crate::trail::Trail;
+use crate::values::{Metadata, buffer, buffers, known, names, nothing, put_options, value};
 use crate::write::Upload;
 
 /// One bucket, or the files of this machine, as one process reaches it.
 #[pyclass(frozen, module = "s3dlio._core")]
 pub struct Store {
     link: Link,
-}
-
-fn nothing(py: Python<'_>, (): ()) -> PyResult<Py<PyAny>> {
-    Ok(py.None())
-}
-
-fn buffer(py: Python<'_>, view: View) -> PyResult<Py<PyAny>> {
-    Ok(Py::new(py, Buffer::new(view))?.into_any())
-}
-
-fn buffers(py: Python<'_>, views: Vec<View>) -> PyResult<Py<PyAny>> {
-    let buffers: Vec<Buffer> = views.into_iter().map(Buffer::new).collect();
-    Ok(buffers.into_pyobject(py)?.unbind())
-}
-
-fn value<T>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>>
-where
-    T: for<'py> IntoPyObjectExt<'py>,
-{
-    value.into_py_any(py)
-}
-
-fn known(keys: usize, sizes: Option<Vec<u64>>, etags: Option<Vec<Option<String>>>) -> Vec<Known> {
-    let (mut sizes, mut etags) = (sizes.map(Vec::into_iter), etags.map(Vec::into_iter));
-    (0..keys)
-        .map(|_| Known {
-            size: sizes.as_mut().and_then(Iterator::next),
-            etag: etags.as_mut().and_then(Iterator::next).flatten(),
-        })
-        .collect()
-}
-
-fn names(keys: Vec<String>) -> Vec<Arc<str>> {
-    keys.into_iter().map(Arc::from).collect()
-}
-
-type Metadata = Option<BTreeMap<String, String>>;
-
-fn put_options(
-    if_absent: bool,
-    if_match: Option<String>,
-    content_type: Option<String>,
-    metadata: Metadata,
-) -> PutOptions {
-    PutOptions {
-        if_absent,
-        if_match,
-        content_type,
-        metadata: metadata.unwrap_or_default(),
-    }
 }
 
 #[pymethods]
@@ -267,32 +217,11 @@ impl Store {
             )));
         }
         let (reader, config, keys) = (self.link.reader(), self.link.config.clone(), names(keys));
-        let crowded = crowded(keys.len(), max_in_flight);
-        // Each is taken once, by the task that fills it.
-        let regions: Vec<Mutex<Option<Region>>> = regions
-            .into_iter()
-            .map(|region| Mutex::new(Some(region)))
-            .collect();
         let work = async move {
-            let (reader, regions) = (reader?, Arc::new(regions));
-            let names = Arc::new(keys);
-            let keys = names.clone();
-            let done = each(names.len(), max_in_flight, false, move |index| {
-                let (reader, key) = (reader.clone(), keys[index].clone());
-                let region = regions[index]
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
-                async move {
-                    match region {
-                        Some(out) => reader.get_into(key, &Wanted::default(), out, crowded).await,
-                        None => Ok(0),
-                    }
-                }
-            })
-            .await
-            .map_err(|(index, failure)| failure.during("read", &config.uri(&names[index])))?;
-            done.into_iter().collect::<Result<Vec<u64>>>()
+            reader?
+                .get_many_into(keys.clone(), regions, max_in_flight)
+                .await
+                .map_err(|(index, failure)| failure.during("read", &config.uri(&keys[index])))
         };
         Ok(Operation::new(work, value::<Vec<u64>>))
     }

@@ -32,7 +32,7 @@ RUST_ROWS = [
     ["memory", "runtime"],
     ["http", "credentials", "config", "backend"],
     ["read", "many", "write", "list"],
-    ["errors", "buffer", "listing", "settings", "bridge", "live", "streams"],
+    ["errors", "buffer", "listing", "values", "settings", "bridge", "live", "streams"],
     ["store"],
     ["lib"],
 ]
