@@ -15,7 +15,7 @@ use opendal::{BytesRange, Executor, HttpTransporter, Metadata, OperationContext,
 use super::ReadRange;
 use super::region::Regions;
 use super::s3::{S3Requests, bulk::fits_xml, stale};
-use super::upload::Upload;
+use super::upload::{Place, Upload};
 use super::{Answer, Backend, Body, Entry, Meta, Method, Opened, Pages, PartWriter, PutOptions};
 use crate::credentials::Credentials;
 use crate::failure::{Failure, Kind, Result};
@@ -100,17 +100,13 @@ impl ObjectStore {
         in_flight: usize,
         trail: &Trail,
     ) -> Result<Upload> {
-        let service = &self.regions.here().service;
-        let credentials = self.credentials.clone();
-        Upload::new(
-            service,
-            self.context(trail),
-            credentials,
-            key,
-            options,
+        let place = Place {
+            regions: self.regions.clone(),
+            context: self.context(trail),
+            key: key.to_owned(),
             in_flight,
-            trail,
-        )
+        };
+        Upload::new(place, self.credentials.clone(), options, trail)
     }
 }
 
@@ -250,16 +246,10 @@ impl Backend for ObjectStore {
     ) -> Answer<'a, Meta> {
         async move {
             let size = data.len() as u64;
-            let once = async || {
-                let mut writer = self.upload(key, options, 1, trail)?;
-                // A writer that sees one piece before its close sends it as one request.
-                writer.write(data.clone()).await?;
-                writer.close().await
-            };
-            let written = match once().await {
-                Err(_) if self.regions.moved(trail) => once().await?,
-                outcome => outcome?,
-            };
+            let mut writer = self.upload(key, options, 1, trail)?;
+            // A writer that sees one piece before its close sends it as one request.
+            writer.write(data).await?;
+            let written = writer.close().await?;
             Ok(Meta { size, ..written })
         }
         .boxed()

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use futures::FutureExt;
 use opendal::raw::oio::WriteDyn;
-use opendal::raw::{OpWrite, ServiceDyn, Servicer};
+use opendal::raw::{OpWrite, ServiceDyn};
 use opendal::{OperationContext, options};
 
 use super::object::{failed, first_line, meta, renewed};
+use super::region::Regions;
 use super::{Answer, Meta, PartWriter, PutOptions};
 use crate::credentials::Credentials;
 use crate::failure::{Failure, Kind, Result};
@@ -15,48 +16,88 @@ use crate::trail::{Ending, Trail};
 
 pub struct Upload {
     writer: Box<dyn WriteDyn>,
+    place: Place,
+    arguments: OpWrite,
+    /// The piece that waits in the writer: until the next one, no request has been made.
+    first: Option<opendal::Buffer>,
+    begun: bool,
     credentials: Credentials,
     trail: Trail,
     if_absent: bool,
     written: u64,
 }
 
-impl Upload {
-    pub fn new(
-        service: &Servicer,
-        context: OperationContext,
-        credentials: Credentials,
-        key: &str,
-        options: &PutOptions,
-        in_flight: usize,
-        trail: &Trail,
-    ) -> Result<Self> {
-        let refuse = |error: opendal::Error| {
-            Failure::new(Kind::InvalidArgument, first_line(&error.to_string()))
-        };
+/// Where the object goes, and how.
+pub struct Place {
+    pub regions: Regions,
+    pub context: OperationContext,
+    pub key: String,
+    pub in_flight: usize,
+}
+
+impl Place {
+    fn writer(&self, options: &PutOptions) -> Result<(OpWrite, Box<dyn WriteDyn>)> {
+        let here = self.regions.here();
         let (arguments, _) = OpWrite::from_options(
-            &service.capability_dyn(),
+            &here.service.capability_dyn(),
             options::WriteOptions {
                 if_not_exists: options.if_absent,
                 if_match: options.if_match.clone(),
                 content_type: options.content_type.clone(),
                 user_metadata: (!options.metadata.is_empty())
                     .then(|| options.metadata.clone().into_iter().collect()),
-                concurrent: in_flight,
+                concurrent: self.in_flight,
                 ..Default::default()
             },
         )
         .map_err(refuse)?;
-        let writer = service
-            .write_dyn(&context, key, arguments)
-            .map_err(refuse)?;
+        let writer = self.open(&arguments)?;
+        Ok((arguments, writer))
+    }
+
+    fn open(&self, arguments: &OpWrite) -> Result<Box<dyn WriteDyn>> {
+        let here = self.regions.here();
+        here.service
+            .write_dyn(&self.context, &self.key, arguments.clone())
+            .map_err(refuse)
+    }
+}
+
+fn refuse(error: opendal::Error) -> Box<Failure> {
+    Failure::new(Kind::InvalidArgument, first_line(&error.to_string()))
+}
+
+impl Upload {
+    pub fn new(
+        place: Place,
+        credentials: Credentials,
+        options: &PutOptions,
+        trail: &Trail,
+    ) -> Result<Self> {
+        let (arguments, writer) = place.writer(options)?;
         Ok(Upload {
             writer,
+            place,
+            arguments,
+            first: None,
+            begun: false,
             credentials,
             trail: trail.clone(),
             if_absent: options.if_absent,
             written: 0,
         })
+    }
+
+    /// Begins anew in the region that the first request was sent to, before anything was taken there.
+    async fn moved(&mut self) -> Result<bool> {
+        if self.begun || !self.place.regions.moved(&self.trail) {
+            return Ok(false);
+        }
+        self.writer = self.place.open(&self.arguments)?;
+        if let Some(first) = self.first.clone() {
+            self.writer.write_dyn(first).await.map_err(refuse)?;
+        }
+        Ok(true)
     }
 
     async fn renewed(&self) -> bool {
@@ -85,9 +126,13 @@ impl PartWriter for Upload {
             self.written += part.len() as u64;
             let part = opendal::Buffer::from(part);
             let mut outcome = self.writer.write_dyn(part.clone()).await;
-            if outcome.is_err() && self.renewed().await {
-                // A writer that failed has not taken the part.
-                outcome = self.writer.write_dyn(part).await;
+            // A writer that failed has not taken the part.
+            if outcome.is_err() && (self.moved().await? || self.renewed().await) {
+                outcome = self.writer.write_dyn(part.clone()).await;
+            }
+            if outcome.is_ok() {
+                self.begun |= self.first.is_some();
+                self.first = (!self.begun).then_some(part);
             }
             match outcome {
                 Ok(()) => Ok(()),
@@ -100,7 +145,7 @@ impl PartWriter for Upload {
     fn close(&mut self) -> Answer<'_, Meta> {
         async move {
             let mut outcome = self.writer.close_dyn().await;
-            if outcome.is_err() && self.renewed().await {
+            if outcome.is_err() && (self.moved().await? || self.renewed().await) {
                 outcome = self.writer.close_dyn().await;
             }
             match outcome {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from backends import make_store
-from faults.verbs import DATA, QUICK, VERBS, Verb, outcome
+from faults.verbs import BIG, DATA, PARTS, QUICK, VERBS, Verb, outcome
 
 import s3dlio
 from s3dlio.errors import ConnectionError, S3dlioError
@@ -67,6 +67,7 @@ REGIONAL: dict[str, tuple[str, Callable[[s3dlio.Store, Door], object]]] = {
     "get": ("GetObject", lambda store, call: call(store.get, "key")),
     "stat": ("HeadObject", lambda store, call: call(store.stat, "key")),
     "put": ("PutObject", lambda store, call: call(store.put, "new", b"1")),
+    "put in parts": ("CreateMultipartUpload", lambda store, call: call(store.put, "new", BIG)),
     "list": ("ListObjectsV2", lambda store, call: call(store.list, "")),
     "iter_list": ("ListObjectsV2", lambda store, call: call.each(store.iter_list, "")),
     "delete": ("DeleteObject", lambda store, call: call(store.delete, "key")),
@@ -80,13 +81,14 @@ def test_the_region_that_the_service_names_is_asked_from_then_on(
     server: FaultServer, make: Make, call: Door, verb: str, status: int
 ) -> None:
     server.store("bucket", "key", b"data")
-    store = make(region="us-east-1")
+    store = make(region="us-east-1", **PARTS)
     operation, run = REGIONAL[verb]
     server.fail(Fault.redirect("eu-test-1", status), operation=operation)
     run(store, call)
     first, second = server.requests(operation)
     assert "/us-east-1/s3/" in first.headers["authorization"]
     assert "/eu-test-1/s3/" in second.headers["authorization"]
+    assert server.stored("bucket", "new") in (None, b"1", BIG)
     call(store.exists, "key")
     assert "/eu-test-1/s3/" in server.requests("HeadObject")[-1].headers["authorization"]
 
