@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -55,6 +56,13 @@ def pytest_report_header(config: pytest.Config) -> str:
         else "; direct:// reads buffered: no O_DIRECT in the temporary folder"
     )
     return f"servers: {', '.join(_chosen(config)) or 'none'}{direct}"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Installs the servers now: that takes minutes on a new machine, and a test has one."""
+    for name in _chosen(session.config):
+        found = importlib.import_module(f"servers.{name}").find_or_install()
+        session.config.get_terminal_writer().line(f"{name}: {found.program or found.reason}")
 
 
 def _chosen(config: pytest.Config) -> list[str]:
