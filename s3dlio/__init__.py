@@ -9,8 +9,17 @@ The verbs work on full URIs, each with a twin that ends in `_async`; `Store` has
 below one root, with options of your own.
 """
 
-from s3dlio._core import Buffer, Listing
-from s3dlio._core import __version__ as __version__
+try:
+    from s3dlio._core import Buffer, Listing
+    from s3dlio._core import __version__ as __version__
+except ModuleNotFoundError as error:
+    if error.name != "s3dlio._core":
+        raise
+    raise ImportError(
+        "s3dlio's compiled core is not here: Python found the source tree before the installed "
+        "package; run from another folder, or build the core into the tree with `maturin develop`"
+    ) from None
+
 from s3dlio.errors import (
     AlreadyExistsError,
     AuthenticationError,
