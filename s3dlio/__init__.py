@@ -10,8 +10,7 @@ below one root, with options of your own.
 """
 
 try:
-    from s3dlio._core import Buffer, Listing
-    from s3dlio._core import __version__ as __version__
+    import s3dlio._core as _core  # noqa: F401, PLR0402 - names what is missing
 except ModuleNotFoundError as error:
     if error.name != "s3dlio._core":
         raise
@@ -20,6 +19,8 @@ except ModuleNotFoundError as error:
         "package; run from another folder, or build the core into the tree with `maturin develop`"
     ) from None
 
+from s3dlio._core import Buffer, Listing
+from s3dlio._core import __version__ as __version__
 from s3dlio.errors import (
     AlreadyExistsError,
     AuthenticationError,
