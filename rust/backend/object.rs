@@ -70,7 +70,7 @@ impl ObjectStore {
                 Err(error) => error,
             };
             let again = tries <= 2
-                && (self.regions.moved(trail)
+                && (self.regions.moved(&here.name, trail)
                     || renewed(&self.credentials, trail.ending(), trail).await);
             if !again {
                 return Err(failed(&self.credentials, error, trail).await);
@@ -85,8 +85,9 @@ impl ObjectStore {
         trail: &'a Trail,
         attempt: impl Fn(S3Requests) -> BoxFuture<'a, Result<T>> + Send,
     ) -> Result<T> {
-        match attempt(self.regions.here().requests.clone()).await {
-            Err(_) if self.regions.moved(trail) => {
+        let here = self.regions.here();
+        match attempt(here.requests.clone()).await {
+            Err(_) if self.regions.moved(&here.name, trail) => {
                 attempt(self.regions.here().requests.clone()).await
             }
             outcome => outcome,

@@ -39,23 +39,26 @@ impl Regions {
         self.current.load_full()
     }
 
-    /// Whether the last answer sent us to another region; from then on it is the one that is asked.
+    /// Whether the last answer sent us from region `asked` to another one, which is asked from then on.
+    /// Of several requests that were sent there side by side, each finds that it was.
     /// S3 does so by 301, 307 or 400 and the header x-amz-bucket-region ("Routing requests", Amazon
     /// S3 User Guide); what was refused so has changed nothing, and can be asked again.
-    pub fn moved(&self, trail: &Trail) -> bool {
+    pub fn moved(&self, asked: &str, trail: &Trail) -> bool {
         let Ending::Refused(answer) = trail.ending() else {
             return false;
         };
         let Some(region) = answer.region.filter(|region| !region.is_empty()) else {
             return false;
         };
-        if !matches!(answer.status, 301 | 307 | 400) || region == self.here().name {
+        if !matches!(answer.status, 301 | 307 | 400) || region == asked {
             return false;
         }
-        let Ok(there) = (self.make)(&region) else {
-            return false;
-        };
-        self.current.store(Arc::new(there));
+        if region != self.here().name {
+            let Ok(there) = (self.make)(&region) else {
+                return false;
+            };
+            self.current.store(Arc::new(there));
+        }
         trail.retry();
         true
     }
@@ -63,6 +66,7 @@ impl Regions {
     pub fn pages(&self, prefix: &str, recursive: bool, trail: &Trail) -> RegionalPages {
         RegionalPages {
             regions: self.clone(),
+            asked: self.here().name.clone(),
             pages: self.here().requests.pages(prefix, recursive, trail),
             prefix: prefix.to_owned(),
             recursive,
@@ -75,6 +79,7 @@ impl Regions {
 /// A listing that begins anew in the right region, if its first page was refused for it.
 pub struct RegionalPages {
     regions: Regions,
+    asked: String,
     pages: Box<dyn Pages>,
     prefix: String,
     recursive: bool,
@@ -87,7 +92,7 @@ impl Pages for RegionalPages {
         async move {
             let first = !std::mem::replace(&mut self.begun, true);
             match self.pages.next().await {
-                Err(_) if first && self.regions.moved(&self.trail) => {
+                Err(_) if first && self.regions.moved(&self.asked, &self.trail) => {
                     let requests = &self.regions.here().requests;
                     self.pages = requests.pages(&self.prefix, self.recursive, &self.trail);
                     self.pages.next().await

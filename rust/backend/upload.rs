@@ -18,6 +18,8 @@ pub struct Upload {
     writer: Box<dyn WriteDyn>,
     place: Place,
     arguments: OpWrite,
+    /// The region that the writer was opened in.
+    asked: String,
     /// The piece that waits in the writer: until the next one, no request has been made.
     first: Option<opendal::Buffer>,
     begun: bool,
@@ -77,6 +79,7 @@ impl Upload {
         let (arguments, writer) = place.writer(options)?;
         Ok(Upload {
             writer,
+            asked: place.regions.here().name.clone(),
             place,
             arguments,
             first: None,
@@ -90,9 +93,10 @@ impl Upload {
 
     /// Begins anew in the region that the first request was sent to, before anything was taken there.
     async fn moved(&mut self) -> Result<bool> {
-        if self.begun || !self.place.regions.moved(&self.trail) {
+        if self.begun || !self.place.regions.moved(&self.asked, &self.trail) {
             return Ok(false);
         }
+        self.asked = self.place.regions.here().name.clone();
         self.writer = self.place.open(&self.arguments)?;
         if let Some(first) = self.first.clone() {
             self.writer.write_dyn(first).await.map_err(refuse)?;

@@ -7,6 +7,7 @@ import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ REGIONAL: dict[str, tuple[str, Callable[[s3dlio.Store, Door], object]]] = {
     "delete": ("DeleteObject", lambda store, call: call(store.delete, "key")),
     "delete_many": ("DeleteObjects", lambda store, call: call(store.delete_many, ["key"])),
 }
+
+
+def test_requests_sent_to_the_wrong_region_side_by_side_are_all_sent_on(
+    server: FaultServer, make: Make, call: Door
+) -> None:
+    keys = [f"k{i}" for i in range(8)]
+    for key in keys:
+        server.store("bucket", key, key.encode())
+    # Late, so that all of them are under way before the first is told.
+    late = replace(Fault.redirect("eu-test-1"), delay_seconds=0.3)
+    server.fail(late, times=len(keys), operation="GetObject")
+    assert [bytes(b) for b in call(make().get_many, keys)] == [key.encode() for key in keys]
 
 
 @pytest.mark.parametrize("status", [301, 307])
